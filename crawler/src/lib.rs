@@ -1,0 +1,1 @@
+//! URLs to pages, politely: HTTP, robots.txt, WARC.

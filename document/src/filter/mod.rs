@@ -1,0 +1,7 @@
+//! Filters: functions from a document, or a part of one, to a [`crate::Verdict`].
+//!
+//! All have one look: `verdict(what, &Config) -> Verdict`, pure, with the measured value and the
+//! threshold in the reason. Thresholds and their sources stand in each module's `Config`.
+
+pub mod image;
+pub mod text;

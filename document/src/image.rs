@@ -1,0 +1,179 @@
+//! Images: references on a page, and pictures with bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::{ConsentSignal, Sha256};
+
+mod decode;
+mod prepare;
+
+pub use decode::{Decoded, Limits, decode, sniff};
+pub use prepare::{PrepareConfig, prepare, resize};
+
+/// An image as a page names it, before anyone has fetched it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// Absolute URL of the candidate that was chosen; `http`, `https` or `data`.
+    pub url: Url,
+    /// Other URLs of the same picture (further `srcset` candidates, `<source>`s, the live `src`
+    /// of a lazy image), best first, to try if the chosen one fails.
+    pub alternatives: Vec<Url>,
+    /// The `alt` attribute, if it says anything.
+    pub alt: Option<String>,
+    /// The `title` attribute, if it says anything.
+    pub title: Option<String>,
+    /// The caption; the same words follow the image as a text of role
+    /// [`crate::TextRole::Caption`].
+    pub caption: Option<String>,
+    /// Declared width in CSS pixels.
+    pub declared_width_px: Option<u32>,
+    /// Declared height in CSS pixels.
+    pub declared_height_px: Option<u32>,
+    /// Target of the link around the image, if there is one: often the full-size picture.
+    pub link: Option<Url>,
+    /// What the picture stands for.
+    pub media: Media,
+}
+
+impl ImageRef {
+    /// A reference that knows only its URL.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            alternatives: Vec::new(),
+            alt: None,
+            title: None,
+            caption: None,
+            declared_width_px: None,
+            declared_height_px: None,
+            link: None,
+            media: Media::Image,
+        }
+    }
+}
+
+/// What a picture stands for on its page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Media {
+    /// Itself.
+    Image,
+    /// A video, whose poster it is.
+    Video {
+        /// The video's URL, if the page names one.
+        source: Option<Url>,
+    },
+}
+
+/// An image that was fetched: its bytes as they will be stored, with known size and hashes.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    /// What the page said of it.
+    pub reference: ImageRef,
+    /// The encoded picture, as stored.
+    #[serde(with = "shared_bytes")]
+    pub bytes: Arc<[u8]>,
+    /// Encoding of [`Image::bytes`].
+    pub format: Format,
+    /// Width of the stored picture, upright, in pixels.
+    pub width_px: u32,
+    /// Height of the stored picture, upright, in pixels.
+    pub height_px: u32,
+    /// Width of the picture as it was fetched, upright, in pixels.
+    pub fetched_width_px: u32,
+    /// Height of the picture as it was fetched, upright, in pixels.
+    pub fetched_height_px: u32,
+    /// Hash of the bytes as they were fetched.
+    pub sha256_fetched: Sha256,
+    /// Hash of the bytes as they are stored.
+    pub sha256_stored: Sha256,
+    /// 64-bit difference hash: near pictures differ in few bits.
+    pub dhash: u64,
+    /// The statements on reuse that came with the image.
+    pub consent: Vec<ConsentSignal>,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("url", &self.reference.url.as_str())
+            .field("format", &self.format)
+            .field("width_px", &self.width_px)
+            .field("height_px", &self.height_px)
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Encoding of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// JPEG.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP, lossy or lossless.
+    WebP,
+    /// GIF.
+    Gif,
+    /// Windows bitmap.
+    Bmp,
+    /// TIFF.
+    Tiff,
+}
+
+impl Format {
+    /// All formats, in no order of preference.
+    pub const ALL: [Self; 6] = [
+        Self::Jpeg,
+        Self::Png,
+        Self::WebP,
+        Self::Gif,
+        Self::Bmp,
+        Self::Tiff,
+    ];
+
+    /// The format's name in shards and file extensions.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpeg",
+            Self::Png => "png",
+            Self::WebP => "webp",
+            Self::Gif => "gif",
+            Self::Bmp => "bmp",
+            Self::Tiff => "tiff",
+        }
+    }
+
+    /// The format of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == name)
+    }
+}
+
+/// `Arc<[u8]>` as one run of bytes, without `serde`'s `rc` feature.
+mod shared_bytes {
+    use std::sync::Arc;
+
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Arc<[u8]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serde_bytes::serialize(&**bytes, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<[u8]>, D::Error> {
+        serde_bytes::deserialize::<Vec<u8>, D>(deserializer).map(Arc::from)
+    }
+}

@@ -1,0 +1,268 @@
+//! Bytes from outside to pixels, within stated limits.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::error::{ImageError, LimitErrorKind};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+
+use super::Format;
+use crate::Reason;
+
+/// What decoding one picture may cost.
+///
+/// Memory held while decoding is at most [`Limits::max_bytes`], the decoded picture included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest side in pixels.
+    pub max_side_px: u32,
+    /// Largest area in pixels.
+    pub max_pixels: u64,
+    /// Most memory a decoder may ask for.
+    pub max_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_side_px: 10_000,
+            max_pixels: 100_000_000,
+            max_bytes: 512 << 20,
+        }
+    }
+}
+
+/// A decoded picture: upright, opaque, 8 bits a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// RGB, row by row, `3 * width_px * height_px` bytes.
+    pub pixels: Vec<u8>,
+    /// Width, upright.
+    pub width_px: u32,
+    /// Height, upright.
+    pub height_px: u32,
+    /// Encoding it came in.
+    pub format: Format,
+    /// Whether the bytes can be stored as they are: they already are upright and opaque.
+    pub is_plain: bool,
+}
+
+/// The encoding that the first bytes declare, or why it is not one we read.
+///
+/// Content decides, never a name or a header: servers lie about both.
+///
+/// # Errors
+///
+/// `image/not-an-image` where no picture format is recognised, `image/unsupported-format` where
+/// one is that this build does not decode.
+pub fn sniff(bytes: &[u8]) -> Result<Format, Reason> {
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => Ok(Format::Jpeg),
+        Ok(ImageFormat::Png) => Ok(Format::Png),
+        Ok(ImageFormat::WebP) => Ok(Format::WebP),
+        Ok(ImageFormat::Gif) => Ok(Format::Gif),
+        Ok(ImageFormat::Bmp) => Ok(Format::Bmp),
+        Ok(ImageFormat::Tiff) => Ok(Format::Tiff),
+        Ok(_) => Err(Reason::new("image/unsupported-format")),
+        Err(_) if is_known_elsewhere(bytes) => Err(Reason::new("image/unsupported-format")),
+        Err(_) => Err(Reason::new("image/not-an-image")),
+    }
+}
+
+/// Whether the bytes are a picture of a format that the decoder library does not name: SVG, JPEG
+/// XL, JPEG 2000, HEIF, Photoshop.
+fn is_known_elsewhere(bytes: &[u8]) -> bool {
+    const SIGNATURES: [&[u8]; 6] = [
+        b"\xff\x0a",
+        b"\x00\x00\x00\x0cJXL ",
+        b"\x00\x00\x00\x0cjP  ",
+        b"\xff\x4f\xff\x51",
+        b"8BPS",
+        b"gimp xcf",
+    ];
+    if SIGNATURES
+        .iter()
+        .any(|signature| bytes.starts_with(signature))
+    {
+        return true;
+    }
+    if bytes.get(4..8) == Some(b"ftyp") {
+        return true;
+    }
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]);
+    let head = head.trim_start_matches('\u{feff}').trim_start();
+    head.starts_with("<svg")
+        || (head.starts_with("<?xml") || head.starts_with("<!")) && head.contains("<svg")
+}
+
+/// Decodes a picture to upright, opaque RGB.
+///
+/// The size is checked in the header, before memory is taken for pixels. EXIF orientation is
+/// applied; transparency is laid over white, which is what a page shows most often; of an animated
+/// picture the first frame is taken.
+///
+/// # Errors
+///
+/// The [`Reason`] for which there is no picture: the format, a limit, or damage. A decoder that
+/// panics counts as damage.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, Reason> {
+    let format = sniff(bytes)?;
+    catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, limits)))
+        .unwrap_or(Err(Reason::new("image/damaged")))
+}
+
+fn decode_as(bytes: &[u8], format: Format, limits: &Limits) -> Result<Decoded, Reason> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.into());
+    let mut decoder_limits = image::Limits::no_limits();
+    decoder_limits.max_image_width = Some(limits.max_side_px);
+    decoder_limits.max_image_height = Some(limits.max_side_px);
+    decoder_limits.max_alloc = Some(limits.max_bytes);
+    reader.limits(decoder_limits.clone());
+
+    let mut decoder = reader.into_decoder().map_err(|error| reason(&error))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(Reason::new("image/damaged"));
+    }
+    let longest = width.max(height);
+    if longest > limits.max_side_px {
+        return Err(Reason::measured(
+            "image/too-many-pixels",
+            f64::from(longest),
+            f64::from(limits.max_side_px),
+        ));
+    }
+    let area = u64::from(width) * u64::from(height);
+    if area > limits.max_pixels {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a measurement to be read by people"
+        )]
+        return Err(Reason::measured(
+            "image/too-many-pixels",
+            area as f64,
+            limits.max_pixels as f64,
+        ));
+    }
+    decoder_limits
+        .reserve(decoder.total_bytes())
+        .and_then(|()| decoder.set_limits(decoder_limits))
+        .map_err(|error| reason(&error))?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let has_alpha = decoder.color_type().has_alpha();
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| reason(&error))?;
+    picture.apply_orientation(orientation);
+    let is_opaque = !has_alpha || is_opaque(&picture);
+    let rgb = if is_opaque {
+        picture.into_rgb8()
+    } else {
+        over_white(&picture)
+    };
+    Ok(Decoded {
+        width_px: rgb.width(),
+        height_px: rgb.height(),
+        pixels: rgb.into_raw(),
+        format,
+        is_plain: is_opaque && orientation == Orientation::NoTransforms,
+    })
+}
+
+fn is_opaque(picture: &DynamicImage) -> bool {
+    match picture {
+        DynamicImage::ImageRgba8(pixels) => pixels.pixels().all(|pixel| pixel.0[3] == u8::MAX),
+        DynamicImage::ImageLumaA8(pixels) => pixels.pixels().all(|pixel| pixel.0[1] == u8::MAX),
+        other => other.to_rgba8().pixels().all(|pixel| pixel.0[3] == u8::MAX),
+    }
+}
+
+fn over_white(picture: &DynamicImage) -> image::RgbImage {
+    let rgba = picture.to_rgba8();
+    let mut rgb = image::RgbImage::new(rgba.width(), rgba.height());
+    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
+        let alpha = u32::from(from.0[3]);
+        for (to, &from) in to.0.iter_mut().zip(&from.0[..3]) {
+            let mixed = (u32::from(from) * alpha + 255 * (255 - alpha) + 127) / 255;
+            *to = u8::try_from(mixed).unwrap_or(u8::MAX);
+        }
+    }
+    rgb
+}
+
+fn reason(error: &ImageError) -> Reason {
+    match error {
+        ImageError::Limits(limit) if limit.kind() == LimitErrorKind::DimensionError => {
+            Reason::new("image/too-many-pixels")
+        }
+        ImageError::Limits(_) => Reason::new("image/too-much-memory"),
+        ImageError::Unsupported(_) => Reason::new("image/unsupported-format"),
+        _ => Reason::new("image/damaged"),
+    }
+}
+
+impl From<Format> for ImageFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Jpeg => Self::Jpeg,
+            Format::Png => Self::Png,
+            Format::WebP => Self::WebP,
+            Format::Gif => Self::Gif,
+            Format::Bmp => Self::Bmp,
+            Format::Tiff => Self::Tiff,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn transparency_shows_white_and_keeps_opaque_colours() {
+        let mut rgba = image::RgbaImage::from_pixel(2, 1, image::Rgba([10, 20, 30, 255]));
+        rgba.put_pixel(1, 0, image::Rgba([10, 20, 30, 0]));
+        let bytes = encode(&rgba.into(), ImageFormat::Png);
+        let decoded = decode(&bytes, &Limits::default()).unwrap();
+        assert_eq!(decoded.pixels, [10, 20, 30, 255, 255, 255]);
+        assert!(!decoded.is_plain);
+    }
+
+    #[test]
+    fn a_picture_over_the_limit_is_refused_by_its_header() {
+        let bytes = encode(&DynamicImage::new_rgb8(64, 3), ImageFormat::Png);
+        let limits = Limits {
+            max_side_px: 63,
+            ..Limits::default()
+        };
+        let reason = decode(&bytes, &limits).unwrap_err();
+        assert_eq!(reason.name, "image/too-many-pixels");
+        let limits = Limits {
+            max_pixels: 191,
+            ..Limits::default()
+        };
+        let reason = decode(&bytes, &limits).unwrap_err();
+        assert_eq!(
+            (reason.measured, reason.threshold),
+            (Some(192.0), Some(191.0))
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_picture_says_so() {
+        let name = |bytes: &[u8]| decode(bytes, &Limits::default()).unwrap_err().name;
+        assert_eq!(name(b"<html><body>not found"), "image/not-an-image");
+        assert_eq!(name(b""), "image/not-an-image");
+        assert_eq!(
+            name(b"<?xml version='1.0'?><svg xmlns=''/>"),
+            "image/unsupported-format"
+        );
+        let png = encode(&DynamicImage::new_rgb8(8, 8), ImageFormat::Png);
+        assert_eq!(name(&png[..png.len() / 2]), "image/damaged");
+    }
+}

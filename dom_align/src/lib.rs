@@ -1,0 +1,1 @@
+//! DOM trees to documents with images at their places.

@@ -1,0 +1,285 @@
+//! Sizes and choices of a model, read from TOML.
+//!
+//! One set of modules covers two houses. The `openflamingo` setting is what the published
+//! checkpoints use: exact GELU everywhere, 8 heads of 64, gated blocks before layers n-1, 2n-1, …
+//! The `paper` setting follows Alayrac et al. 2022 (arXiv 2204.14198, appendix A.1): squared ReLU
+//! in the new layers and the first gated block before layer 0. They differ only in values here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A whole model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The picture encoder.
+    pub vision: VisionConfig,
+    /// The Perceiver Resampler.
+    pub resampler: ResamplerConfig,
+    /// The gated blocks between the language model's layers.
+    pub cross_attention: CrossAttentionConfig,
+    /// The language model.
+    pub language: LanguageConfig,
+}
+
+/// A CLIP-type vision transformer (Radford et al. 2021).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisionConfig {
+    /// Side of the square picture, in pixels.
+    pub image_side_px: usize,
+    /// Side of a square patch, in pixels; divides `image_side_px`.
+    pub patch_side_px: usize,
+    /// Channels of a patch token.
+    pub width: usize,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Attention heads; divide `width`.
+    pub heads: usize,
+    /// Width of the hidden feed-forward layer, as a multiple of `width`.
+    #[serde(default = "four")]
+    pub feed_forward_multiple: usize,
+    /// `quick_gelu` for OpenAI's weights, `gelu` for most of open_clip's.
+    #[serde(default)]
+    pub activation: Activation,
+}
+
+/// The Perceiver Resampler: any number of patch tokens in, `latents` tokens out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResamplerConfig {
+    /// Output tokens per image or clip (R; 64 in the paper).
+    pub latents: usize,
+    /// Layers (6 in the paper).
+    pub layers: usize,
+    /// Attention heads (8 in OpenFlamingo, 16 in the paper).
+    pub heads: usize,
+    /// Channels of a head (64 in OpenFlamingo, 96 in the paper).
+    pub head_dim: usize,
+    /// Width of the hidden feed-forward layer, as a multiple of the vision width.
+    #[serde(default = "four")]
+    pub feed_forward_multiple: usize,
+    /// `gelu` in OpenFlamingo, `squared_relu` in the paper.
+    #[serde(default)]
+    pub activation: Activation,
+    /// How many frames have a learnt time embedding (8 in the paper); 0 for none, which fits
+    /// still pictures.
+    #[serde(default)]
+    pub max_frames: usize,
+}
+
+/// The gated cross-attention blocks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossAttentionConfig {
+    /// A gated block stands before every n-th layer.
+    pub every: usize,
+    /// Which of n layers gets it.
+    #[serde(default)]
+    pub placement: Placement,
+    /// Attention heads (8 in OpenFlamingo).
+    pub heads: usize,
+    /// Channels of a head (64 in OpenFlamingo, 128 in the paper).
+    pub head_dim: usize,
+    /// Width of the hidden feed-forward layer, as a multiple of the language model's width.
+    #[serde(default = "four")]
+    pub feed_forward_multiple: usize,
+    /// `gelu` in OpenFlamingo, `squared_relu` in the paper.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Which images a text token sees.
+    #[serde(default)]
+    pub attend: Attend,
+    /// Compatibility with checkpoints trained under `attend = "all_previous"` in OpenFlamingo,
+    /// where text before the first image averages over every image of the row, later ones
+    /// included. False, our rule: such text attends to nothing.
+    #[serde(default)]
+    pub text_before_images_sees_all: bool,
+}
+
+/// Where gated blocks stand among the language model's layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// Before layers 0, n, 2n, … as in the paper.
+    First,
+    /// Before layers n-1, 2n-1, … as in OpenFlamingo.
+    #[default]
+    Last,
+}
+
+/// Which images a text token attends to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attend {
+    /// Only the one its image index names, as in the paper.
+    #[default]
+    Own,
+    /// That one and all before it.
+    AllPrevious,
+}
+
+/// The non-linearity of a feed-forward layer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x * Phi(x)` with the exact error function.
+    #[default]
+    Gelu,
+    /// `x * sigmoid(1.702 x)`, OpenAI's CLIP.
+    QuickGelu,
+    /// `max(x, 0)^2` (So et al. 2021), the paper's new layers.
+    SquaredRelu,
+}
+
+/// The own decoder: a Chinchilla-type transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanguageConfig {
+    /// Rows of the embedding table. The tokenizer decides it: leave it out of the file and set it
+    /// by [`Config::with_vocabulary`].
+    #[serde(default)]
+    pub vocabulary: usize,
+    /// Channels of a token.
+    pub width: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads; divide `width` into heads of even size.
+    pub heads: usize,
+    /// Width of the hidden feed-forward layer, as a multiple of `width`.
+    #[serde(default = "four")]
+    pub feed_forward_multiple: usize,
+    /// The longest sequence, in tokens.
+    #[serde(default = "default_positions")]
+    pub max_positions: usize,
+    /// Base of the rotary wavelengths (10 000 in Su et al. 2021).
+    #[serde(default = "default_rotary_base")]
+    pub rotary_base: f64,
+    /// Whether the output layer is the embedding table itself.
+    #[serde(default = "yes")]
+    pub tied_output: bool,
+}
+
+fn four() -> usize {
+    4
+}
+
+fn default_positions() -> usize {
+    2048
+}
+
+fn default_rotary_base() -> f64 {
+    10_000.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Config {
+    /// The same model with `vocabulary` rows in its embedding table.
+    #[must_use]
+    pub fn with_vocabulary(mut self, vocabulary: usize) -> Self {
+        self.language.vocabulary = vocabulary;
+        self
+    }
+
+    /// Layers of the language model that a gated block stands before, ascending.
+    #[must_use]
+    pub fn gated_layers(&self) -> Vec<usize> {
+        let every = self.cross_attention.every;
+        (0..self.language.layers)
+            .filter(|layer| match self.cross_attention.placement {
+                Placement::First => layer % every == 0,
+                Placement::Last => (layer + 1) % every == 0,
+            })
+            .collect()
+    }
+
+    /// Checks what the types cannot hold.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first setting that cannot be built.
+    pub fn validate(&self) -> Result<()> {
+        let (vision, resampler) = (&self.vision, &self.resampler);
+        let (gated, language) = (&self.cross_attention, &self.language);
+        for (setting, value) in [
+            ("vision.image_side_px", vision.image_side_px),
+            ("vision.patch_side_px", vision.patch_side_px),
+            ("vision.width", vision.width),
+            ("vision.layers", vision.layers),
+            ("vision.heads", vision.heads),
+            ("vision.feed_forward_multiple", vision.feed_forward_multiple),
+            ("resampler.latents", resampler.latents),
+            ("resampler.layers", resampler.layers),
+            ("resampler.heads", resampler.heads),
+            ("resampler.head_dim", resampler.head_dim),
+            (
+                "resampler.feed_forward_multiple",
+                resampler.feed_forward_multiple,
+            ),
+            ("cross_attention.every", gated.every),
+            ("cross_attention.heads", gated.heads),
+            ("cross_attention.head_dim", gated.head_dim),
+            (
+                "cross_attention.feed_forward_multiple",
+                gated.feed_forward_multiple,
+            ),
+            ("language.vocabulary", language.vocabulary),
+            ("language.width", language.width),
+            ("language.layers", language.layers),
+            ("language.heads", language.heads),
+            (
+                "language.feed_forward_multiple",
+                language.feed_forward_multiple,
+            ),
+            ("language.max_positions", language.max_positions),
+        ] {
+            require(value > 0, setting, value, "it must be at least 1")?;
+        }
+        require(
+            vision
+                .image_side_px
+                .is_multiple_of(vision.patch_side_px),
+            "vision.patch_side_px",
+            vision.patch_side_px,
+            "it must divide vision.image_side_px",
+        )?;
+        require(
+            vision.width.is_multiple_of(vision.heads),
+            "vision.heads",
+            vision.heads,
+            "it must divide vision.width",
+        )?;
+        require(
+            language.width.is_multiple_of(2 * language.heads),
+            "language.heads",
+            language.heads,
+            "it must divide language.width into heads of even size",
+        )?;
+        require(
+            language.rotary_base > 1.0 && language.rotary_base.is_finite(),
+            "language.rotary_base",
+            language.rotary_base,
+            "it must be a number above 1",
+        )?;
+        require(
+            gated.every <= language.layers,
+            "cross_attention.every",
+            gated.every,
+            "it must not exceed language.layers, or no layer sees an image",
+        )
+    }
+}
+
+fn require(holds: bool, setting: &str, found: impl ToString, must: &str) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(Error::Setting {
+        setting: setting.to_owned(),
+        found: found.to_string(),
+        must: must.to_owned(),
+    })
+}

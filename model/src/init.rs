@@ -1,0 +1,299 @@
+//! Parameters by name: drawn from a seed, read from a file, frozen or trainable.
+//!
+//! Modules ask a [`ParameterStore`] for each weight by the name it has in published checkpoints.
+//! A weight found in the store is checked and handed out; one that is not is drawn from
+//! a generator seeded by (seed, name), so a model's first weights depend neither on the order of
+//! construction nor on the machine (candle's own generator on the CPU cannot be seeded).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor, Var};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A part of the model that is trained or frozen as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    /// The vision encoder.
+    Vision,
+    /// The Perceiver Resampler.
+    Resampler,
+    /// The gated cross-attention blocks.
+    GatedXattn,
+    /// The embedding rows of `<image>` and `<EOC>`; every row where `language` is trained too.
+    Embeddings,
+    /// The language model's own layers and its output layer.
+    Language,
+}
+
+impl Group {
+    /// All groups, in the order a picture meets them.
+    pub const ALL: [Self; 5] = [
+        Self::Vision,
+        Self::Resampler,
+        Self::GatedXattn,
+        Self::Embeddings,
+        Self::Language,
+    ];
+
+    /// The group a parameter belongs to, by its name.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        if name.starts_with("vision_encoder.") {
+            Self::Vision
+        } else if name.starts_with("perceiver.") {
+            Self::Resampler
+        } else if name.contains(".gated_cross_attn_layer.") {
+            Self::GatedXattn
+        } else if name.ends_with(".embed_tokens.weight") || name.ends_with(".lm_head.weight") {
+            Self::Embeddings
+        } else {
+            Self::Language
+        }
+    }
+
+    /// The name in configurations.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vision => "vision",
+            Self::Resampler => "resampler",
+            Self::GatedXattn => "gated_xattn",
+            Self::Embeddings => "embeddings",
+            Self::Language => "language",
+        }
+    }
+}
+
+/// How a parameter that no file holds begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Init {
+    Zeros,
+    Ones,
+    Normal { deviation: f64 },
+}
+
+impl Init {
+    /// Normal draws that keep the variance of `inputs` independent inputs, times `scale`.
+    pub(crate) fn fan_in(inputs: usize, scale: f64) -> Self {
+        Self::Normal {
+            deviation: scale / (inputs as f64).sqrt(),
+        }
+    }
+}
+
+/// Parameters by name, and the rule for those that are missing.
+#[derive(Clone)]
+pub struct ParameterStore {
+    tensors: BTreeMap<String, Tensor>,
+    missing: Missing,
+    trainable: Vec<Group>,
+    /// Where the tensors came from, for messages.
+    origin: String,
+    handed_out: BTreeMap<String, Tensor>,
+    variables: BTreeMap<String, Var>,
+}
+
+/// What to do about a parameter that the store does not hold.
+#[derive(Clone, Copy)]
+enum Missing {
+    Refuse,
+    Draw(u64),
+    /// Hand out a tensor of the right shape that holds one number: enough to count.
+    Describe,
+}
+
+impl ParameterStore {
+    /// Every parameter is drawn from `seed`.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self::new(BTreeMap::new(), Missing::Draw(seed), "seed".to_owned())
+    }
+
+    /// Every parameter comes from `tensors`, which `origin` names in messages.
+    #[must_use]
+    pub fn from_tensors(tensors: BTreeMap<String, Tensor>, origin: impl Into<String>) -> Self {
+        Self::new(tensors, Missing::Refuse, origin.into())
+    }
+
+    /// Every parameter comes from a safetensors file, read whole into memory.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a safetensors file.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let tensors = read_tensors(path)?;
+        Ok(Self::from_tensors(tensors, path.display().to_string()))
+    }
+
+    /// Parameters that are missing are drawn from `seed`, so that new layers can be put into a
+    /// trained model.
+    #[must_use]
+    pub fn or_seeded(mut self, seed: u64) -> Self {
+        self.missing = Missing::Draw(seed);
+        self
+    }
+
+    /// A store that allocates nothing and only learns names and shapes.
+    pub(crate) fn describing() -> Self {
+        Self::new(BTreeMap::new(), Missing::Describe, String::new())
+    }
+
+    /// Parameters of these groups are handed out as variables, with gradients.
+    #[must_use]
+    pub(crate) fn trainable(mut self, groups: &[Group]) -> Self {
+        self.trainable = groups.to_vec();
+        self
+    }
+
+    fn new(tensors: BTreeMap<String, Tensor>, missing: Missing, origin: String) -> Self {
+        Self {
+            tensors,
+            missing,
+            trainable: Vec::new(),
+            origin,
+            handed_out: BTreeMap::new(),
+            variables: BTreeMap::new(),
+        }
+    }
+
+    /// The parameter `name`, f32 on the CPU, as a variable where its group is trained.
+    pub(crate) fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let found = match (self.tensors.get(name), self.missing) {
+            (Some(tensor), _) => {
+                if tensor.dims() != shape {
+                    return Err(Error::TensorShape {
+                        file: self.origin.clone(),
+                        name: name.to_owned(),
+                        expected: shape.to_vec(),
+                        found: tensor.dims().to_vec(),
+                    });
+                }
+                tensor.to_dtype(DType::F32)?
+            }
+            (None, Missing::Draw(seed)) => draw(seed, name, shape, init)?,
+            (None, Missing::Describe) => {
+                Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?
+            }
+            (None, Missing::Refuse) => {
+                return Err(Error::MissingTensor {
+                    file: self.origin.clone(),
+                    name: name.to_owned(),
+                });
+            }
+        };
+        let tensor = if self.is_trainable(name) {
+            let variable = Var::from_tensor(&found)?;
+            self.variables.insert(name.to_owned(), variable.clone());
+            variable.as_tensor().clone()
+        } else {
+            found.detach()
+        };
+        self.handed_out.insert(name.to_owned(), tensor.clone());
+        Ok(tensor)
+    }
+
+    fn is_trainable(&self, name: &str) -> bool {
+        let group = Group::of(name);
+        self.trainable.contains(&group)
+            // Training the language model trains its whole table.
+            || (group == Group::Embeddings && self.trainable.contains(&Group::Language))
+    }
+
+    /// Everything handed out and, of that, the variables, both by name.
+    pub(crate) fn into_parts(self) -> (BTreeMap<String, Tensor>, BTreeMap<String, Var>) {
+        (self.handed_out, self.variables)
+    }
+}
+
+/// Reads every tensor of a safetensors file.
+pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let bytes = std::fs::read(path).map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|cause| {
+        Error::Content {
+            path: path.to_owned(),
+            cause: format!("not a readable safetensors file: {cause}"),
+        }
+    })?;
+    Ok(tensors.into_iter().collect())
+}
+
+fn draw(seed: u64, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+    let count = shape.iter().product();
+    let values = match init {
+        Init::Zeros => vec![0.0; count],
+        Init::Ones => vec![1.0; count],
+        Init::Normal { deviation } => normal_values(seed ^ name_hash(name), count, deviation),
+    };
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+/// FNV-1a (Fowler, Noll, Vo), 64 bits: spreads names over seeds, the same on every machine.
+fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Independent normal values by the Box-Muller transform.
+fn normal_values(seed: u64, count: usize, deviation: f64) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut values = Vec::with_capacity(count + 1);
+    while values.len() < count {
+        // 1 - u lies in (0, 1], where the logarithm is finite.
+        let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt() * deviation;
+        let angle = random.random::<f64>() * std::f64::consts::TAU;
+        values.push((radius * angle.cos()) as f32);
+        values.push((radius * angle.sin()) as f32);
+    }
+    values.truncate(count);
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draw_depends_on_seed_and_name_only() {
+        let init = Init::Normal { deviation: 1.0 };
+        let values = |seed, name: &str, before: &[&str]| {
+            let mut store = ParameterStore::seeded(seed);
+            for other in before {
+                store.get(other, &[3], init).unwrap();
+            }
+            let tensor = store.get(name, &[4], init).unwrap();
+            tensor.to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(values(7, "a", &[]), values(7, "a", &["b", "c"]));
+        assert_ne!(values(7, "a", &[]), values(8, "a", &[]));
+        assert_ne!(values(7, "a", &[]), values(7, "b", &[]));
+    }
+
+    #[test]
+    fn normal_draws_have_the_asked_deviation() {
+        let values = normal_values(1, 20_000, 0.5);
+        let mean = values.iter().sum::<f32>() / 20_000.0;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 20_000.0;
+        assert!(mean.abs() < 0.02, "{mean}");
+        assert!((variance.sqrt() - 0.5).abs() < 0.02, "{variance}");
+    }
+
+    #[test]
+    fn a_wrong_shape_is_refused_with_both_shapes() {
+        let tensor = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
+        let tensors = BTreeMap::from([("w".to_owned(), tensor)]);
+        let mut store = ParameterStore::from_tensors(tensors, "file.safetensors");
+        let message = store.get("w", &[3, 2], Init::Zeros).unwrap_err().to_string();
+        assert!(message.contains("[2, 3]") && message.contains("[3, 2]"), "{message}");
+        let message = store.get("v", &[1], Init::Zeros).unwrap_err().to_string();
+        assert!(message.contains("no tensor `v`"), "{message}");
+    }
+}

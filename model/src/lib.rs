@@ -1,0 +1,1 @@
+//! Flamingo in candle: tensors in, tensors out.

@@ -1,0 +1,175 @@
+//! Tensor operations that keep gradients.
+//!
+//! The softmax, layer norm, RMS norm and rotary operations that come with candle have no backward
+//! pass and cut the graph without a word, so the ones here are written out. Every function takes
+//! and gives f32 tensors; shapes are row-major.
+
+use candle_core::{D, Tensor};
+
+use crate::Result;
+use crate::config::Activation;
+use crate::init::{Init, ParameterStore};
+
+/// Added under the square root of a layer norm, as in PyTorch.
+const NORM_EPSILON: f64 = 1e-5;
+
+/// An affine map over the last axis; the weight is `[out, in]` as in PyTorch.
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
+    /// A map without a bias, its weight drawn with variance `scale^2 / inputs`.
+    pub(crate) fn without_bias(
+        parameters: &mut ParameterStore,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        scale: f64,
+    ) -> Result<Self> {
+        let weight = parameters.get(
+            &format!("{name}.weight"),
+            &[outputs, inputs],
+            Init::fan_in(inputs, scale),
+        )?;
+        Ok(Self::new(weight, None))
+    }
+
+    /// As [`Self::without_bias`], with a bias that starts at zero.
+    pub(crate) fn with_bias(
+        parameters: &mut ParameterStore,
+        name: &str,
+        shape: [usize; 2],
+        scale: f64,
+    ) -> Result<Self> {
+        let mut linear = Self::without_bias(parameters, name, shape, scale)?;
+        linear.bias = Some(parameters.get(&format!("{name}.bias"), &[shape[0]], Init::Zeros)?);
+        Ok(linear)
+    }
+
+    /// `[..., in]` to `[..., out]`.
+    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let mut shape = input.dims().to_vec();
+        let inputs = shape.pop().unwrap_or_default();
+        shape.push(self.weight.dim(0)?);
+        // One large two-dimensional product is faster than a batch of small ones, and a batch
+        // would materialise the weight once per row.
+        let rows = input.reshape(((), inputs))?;
+        let mut output = rows.matmul(&self.weight.t()?)?;
+        if let Some(bias) = &self.bias {
+            output = output.broadcast_add(bias)?;
+        }
+        Ok(output.reshape(shape)?)
+    }
+}
+
+/// Normalisation of the last axis to mean 0 and variance 1, then scale and shift.
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl LayerNorm {
+    pub(crate) fn new(parameters: &mut ParameterStore, name: &str, width: usize) -> Result<Self> {
+        Ok(Self {
+            weight: parameters.get(&format!("{name}.weight"), &[width], Init::Ones)?,
+            bias: parameters.get(&format!("{name}.bias"), &[width], Init::Zeros)?,
+        })
+    }
+
+    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let centred = input.broadcast_sub(&input.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+        let normal = centred.broadcast_div(&(variance + NORM_EPSILON)?.sqrt()?)?;
+        Ok(normal
+            .broadcast_mul(&self.weight)?
+            .broadcast_add(&self.bias)?)
+    }
+}
+
+/// Division of the last axis by its root mean square, then scale (Zhang and Sennrich 2019).
+pub(crate) struct RmsNorm {
+    weight: Tensor,
+}
+
+impl RmsNorm {
+    pub(crate) fn new(parameters: &mut ParameterStore, name: &str, width: usize) -> Result<Self> {
+        Ok(Self {
+            weight: parameters.get(&format!("{name}.weight"), &[width], Init::Ones)?,
+        })
+    }
+
+    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let mean_square = input.sqr()?.mean_keepdim(D::Minus1)?;
+        let normal = input.broadcast_div(&(mean_square + NORM_EPSILON)?.sqrt()?)?;
+        Ok(normal.broadcast_mul(&self.weight)?)
+    }
+}
+
+/// Softmax over the last axis.
+pub(crate) fn softmax(scores: &Tensor) -> Result<Tensor> {
+    // The maximum only shifts the exponent; detached, it costs no backward pass.
+    let maximum = scores.max_keepdim(D::Minus1)?.detach();
+    let exponentials = scores.broadcast_sub(&maximum)?.exp()?;
+    let sum = exponentials.sum_keepdim(D::Minus1)?;
+    Ok(exponentials.broadcast_div(&sum)?)
+}
+
+/// Logarithm of the softmax over the last axis.
+pub(crate) fn log_softmax(scores: &Tensor) -> Result<Tensor> {
+    let shifted = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    Ok(shifted.broadcast_sub(&log_sum)?)
+}
+
+/// Applies a feed-forward layer's non-linearity.
+pub(crate) fn activate(activation: Activation, input: &Tensor) -> Result<Tensor> {
+    Ok(match activation {
+        Activation::Gelu => input.gelu_erf()?,
+        // sigmoid(z) = (1 + tanh(z / 2)) / 2
+        Activation::QuickGelu => ((input * 0.851)?.tanh()?.affine(0.5, 0.5)? * input)?,
+        Activation::SquaredRelu => input.relu()?.sqr()?,
+    })
+}
+
+/// `[B, T, heads * head_dim]` to contiguous `[B, heads, T, head_dim]`.
+pub(crate) fn split_heads(input: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, tokens, width) = input.dims3()?;
+    Ok(input
+        .reshape((batch, tokens, heads, width / heads))?
+        .transpose(1, 2)?
+        .contiguous()?)
+}
+
+/// The inverse of [`split_heads`].
+pub(crate) fn join_heads(input: &Tensor) -> Result<Tensor> {
+    let (batch, heads, tokens, head_dim) = input.dims4()?;
+    Ok(input
+        .transpose(1, 2)?
+        .reshape((batch, tokens, heads * head_dim))?)
+}
+
+/// Softmax attention: queries `[B, H, T, D]`, keys and values `[B, H, S, D]`, to `[B, H, T, D]`.
+///
+/// `bias` is added to the scores `[B, H, T, S]` and broadcast to them.
+pub(crate) fn attend(
+    queries: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let scale = (queries.dim(D::Minus1)? as f64).powf(-0.5);
+    let mut scores = (queries * scale)?.matmul(&keys.t()?)?;
+    if let Some(bias) = bias {
+        scores = scores.broadcast_add(bias)?;
+    }
+    Ok(softmax(&scores)?.matmul(values)?)
+}
+
+/// A score so low that its softmax weight is exactly 0 beside any real score, and finite, so that
+/// a row of nothing else does not become NaN.
+pub(crate) const MASKED_SCORE: f32 = -1e30;

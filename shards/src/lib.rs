@@ -1,0 +1,1 @@
+//! Documents to Parquet rows, and rows to training batches.

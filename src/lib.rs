@@ -1,0 +1,1 @@
+//! Turns the web into training data for visual language models.
