@@ -1,1 +1,39 @@
-//! Turns the web into training data for visual language models.
+//! Turns the web into training data for visual language models, and trains a Flamingo on it.
+//!
+//! The recipe is Flamingo's (Alayrac et al. 2022, arXiv 2204.14198): web pages become text with
+//! images at the places where they stand in the DOM; random windows of 256 tokens with up to five
+//! images become rows of Parquet shards; a Flamingo model reads them.
+//!
+//! A page's way through the crates:
+//!
+//! ```text
+//! Url -> Page -> Document<ImageRef> -> Document<Image> -> Subsequence -> row -> Batch -> Inputs
+//!   crawler   dom_align          pipeline           shards                    trainer   model
+//! ```
+//!
+//! Each crate knows its own stage; only this one knows their order. [`pipeline`] is the recipe for
+//! one page, [`build`] runs it over a list and puts the results on disk, [`trainer`] feeds a model
+//! with them. The commands of the `m3w` program are thin layers over these modules.
+
+pub mod archive;
+pub mod build;
+pub mod cmd;
+pub mod config;
+pub mod corpus;
+pub mod demo;
+pub mod input;
+pub mod journal;
+pub mod pack;
+pub mod pictures;
+pub mod pipeline;
+pub mod progress;
+pub mod source;
+pub mod summary;
+pub mod trainer;
+pub mod view;
+
+pub use m3w_crawler as crawler;
+pub use m3w_document as document;
+pub use m3w_dom_align as dom_align;
+pub use m3w_model as model;
+pub use m3w_shards as shards;

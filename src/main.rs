@@ -1,1 +1,35 @@
-fn main() {}
+//! The `m3w` program.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use m3w::build::Stopped;
+use m3w::cmd::Cli;
+use tracing_subscriber::EnvFilter;
+
+/// Exit code of a program ended by Ctrl-C, as shells expect it.
+const EXIT_INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    m3w::model::keep_freed_memory();
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("M3W_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Stopped>() => {
+            tracing::warn!("{error}");
+            ExitCode::from(EXIT_INTERRUPTED)
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

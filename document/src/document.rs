@@ -76,7 +76,31 @@ impl<I> Document<I> {
 
     /// The same document with each image replaced by what `replace` makes of it, and without those
     /// for which it returns `None`. The order of what stays is kept.
+    ///
+    /// A caption goes with its image: where none of the images right before it stays, it is left
+    /// out too, since it describes what is no longer there.
     pub fn filter_map_images<J>(self, mut replace: impl FnMut(I) -> Option<J>) -> Document<J> {
+        let mut elements = Vec::with_capacity(self.elements.len());
+        let mut run = ImageRun::default();
+        for element in self.elements {
+            match element {
+                Element::Image(image) => match replace(image) {
+                    Some(image) => {
+                        run.has_kept = true;
+                        elements.push(Element::Image(image));
+                    }
+                    None => run.has_lost = true,
+                },
+                Element::Text(text) => {
+                    let is_orphan =
+                        text.role == TextRole::Caption && run.has_lost && !run.has_kept;
+                    run = ImageRun::default();
+                    if !is_orphan {
+                        elements.push(Element::Text(text));
+                    }
+                }
+            }
+        }
         Document {
             id: self.id,
             url: self.url,
@@ -84,19 +108,19 @@ impl<I> Document<I> {
             fetched_at: self.fetched_at,
             language: self.language,
             title: self.title,
-            elements: self
-                .elements
-                .into_iter()
-                .filter_map(|element| match element {
-                    Element::Text(text) => Some(Element::Text(text)),
-                    Element::Image(image) => replace(image).map(Element::Image),
-                })
-                .collect(),
+            elements,
             scores: self.scores,
             consent: self.consent,
             warc: self.warc,
         }
     }
+}
+
+/// What became of the images since the last text.
+#[derive(Default)]
+struct ImageRun {
+    has_kept: bool,
+    has_lost: bool,
 }
 
 /// One item of a document: a text or an image.
@@ -330,6 +354,30 @@ mod tests {
         let other = Url::parse("https://example.org/a?b=2").unwrap();
         assert_eq!(DocumentId::of(&plain), DocumentId::of(&fragment));
         assert_ne!(DocumentId::of(&plain), DocumentId::of(&other));
+    }
+
+    #[test]
+    fn a_caption_goes_with_the_last_of_its_images() {
+        let mut document = Document::<u32>::new(Url::parse("https://example.org/").unwrap());
+        document.elements = vec![
+            Element::Text(Text::caption("of nothing")),
+            Element::Image(1),
+            Element::Text(Text::caption("of 1")),
+            Element::Image(2),
+            Element::Image(3),
+            Element::Text(Text::caption("of 2 and 3")),
+            Element::Text(Text::paragraph("after")),
+        ];
+        let kept = document.filter_map_images(|image| (image == 2).then_some(image));
+        assert_eq!(
+            kept.elements,
+            [
+                Element::Text(Text::caption("of nothing")),
+                Element::Image(2),
+                Element::Text(Text::caption("of 2 and 3")),
+                Element::Text(Text::paragraph("after")),
+            ]
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// let mut tally = Tally::default();
 /// tally.add("page/kept", 2);
-/// tally.add("image/too-small", 1);
+/// tally.add("image/filter/too-small", 1);
 /// let mut total = tally.clone();
 /// total.merge(&tally);
 /// assert_eq!(total.get("page/kept"), 4);

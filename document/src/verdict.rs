@@ -28,7 +28,7 @@ impl Verdict {
 /// Why something was dropped: a stable name to count by, and what was measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
-    /// Stable name, `step/cause` in kebab case: `image/too-small`, `fetch/robots`.
+    /// Stable name, `step/cause` in kebab case: `filter/too-small`, `fetch/robots`.
     pub name: Cow<'static, str>,
     /// The value that was measured, if the rule measures one.
     pub measured: Option<f64>,

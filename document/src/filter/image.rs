@@ -30,7 +30,7 @@ pub fn verdict(image: &Image, config: &Config) -> Verdict {
     let long = image.fetched_width_px.max(image.fetched_height_px);
     if short < config.min_side_px {
         return Verdict::Drop(Reason::measured(
-            "image/too-small",
+            "filter/too-small",
             f64::from(short),
             f64::from(config.min_side_px),
         ));
@@ -38,7 +38,7 @@ pub fn verdict(image: &Image, config: &Config) -> Verdict {
     let aspect_ratio = f64::from(long) / f64::from(short);
     if aspect_ratio > config.max_aspect_ratio {
         return Verdict::Drop(Reason::measured(
-            "image/too-narrow",
+            "filter/too-narrow",
             aspect_ratio,
             config.max_aspect_ratio,
         ));
@@ -78,9 +78,9 @@ mod tests {
         assert_eq!(verdict(&image(64, 192), &config), Verdict::Keep);
         assert_eq!(
             verdict(&image(300, 63), &config),
-            Verdict::Drop(Reason::measured("image/too-small", 63.0, 64.0))
+            Verdict::Drop(Reason::measured("filter/too-small", 63.0, 64.0))
         );
         let reason = verdict(&image(193, 64), &config).reason().unwrap();
-        assert_eq!(reason.name, "image/too-narrow");
+        assert_eq!(reason.name, "filter/too-narrow");
     }
 }

@@ -35,10 +35,10 @@ pub fn verdict<I>(document: &Document<I>, config: &Config) -> Verdict {
         Verdict::Drop(Reason::measured(name, words as f64, threshold as f64))
     };
     if words < config.min_words {
-        return measured("text/too-few-words", config.min_words);
+        return measured("filter/too-few-words", config.min_words);
     }
     if words > config.max_words {
-        return measured("text/too-many-words", config.max_words);
+        return measured("filter/too-many-words", config.max_words);
     }
     Verdict::Keep
 }
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(verdict(&document, &at_least(4)), Verdict::Keep);
         assert_eq!(
             verdict(&document, &at_least(5)),
-            Verdict::Drop(Reason::measured("text/too-few-words", 4.0, 5.0))
+            Verdict::Drop(Reason::measured("filter/too-few-words", 4.0, 5.0))
         );
     }
 }

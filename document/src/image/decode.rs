@@ -54,7 +54,7 @@ pub struct Decoded {
 ///
 /// # Errors
 ///
-/// `image/not-an-image` where no picture format is recognised, `image/unsupported-format` where
+/// `decode/not-an-image` where no picture format is recognised, `decode/unsupported-format` where
 /// one is that this build does not decode.
 pub fn sniff(bytes: &[u8]) -> Result<Format, Reason> {
     match image::guess_format(bytes) {
@@ -64,9 +64,9 @@ pub fn sniff(bytes: &[u8]) -> Result<Format, Reason> {
         Ok(ImageFormat::Gif) => Ok(Format::Gif),
         Ok(ImageFormat::Bmp) => Ok(Format::Bmp),
         Ok(ImageFormat::Tiff) => Ok(Format::Tiff),
-        Ok(_) => Err(Reason::new("image/unsupported-format")),
-        Err(_) if is_known_elsewhere(bytes) => Err(Reason::new("image/unsupported-format")),
-        Err(_) => Err(Reason::new("image/not-an-image")),
+        Ok(_) => Err(Reason::new("decode/unsupported-format")),
+        Err(_) if is_known_elsewhere(bytes) => Err(Reason::new("decode/unsupported-format")),
+        Err(_) => Err(Reason::new("decode/not-an-image")),
     }
 }
 
@@ -109,7 +109,7 @@ fn is_known_elsewhere(bytes: &[u8]) -> bool {
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, Reason> {
     let format = sniff(bytes)?;
     catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, limits)))
-        .unwrap_or(Err(Reason::new("image/damaged")))
+        .unwrap_or(Err(Reason::new("decode/damaged")))
 }
 
 fn decode_as(bytes: &[u8], format: Format, limits: &Limits) -> Result<Decoded, Reason> {
@@ -123,12 +123,12 @@ fn decode_as(bytes: &[u8], format: Format, limits: &Limits) -> Result<Decoded, R
     let mut decoder = reader.into_decoder().map_err(|error| reason(&error))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
-        return Err(Reason::new("image/damaged"));
+        return Err(Reason::new("decode/damaged"));
     }
     let longest = width.max(height);
     if longest > limits.max_side_px {
         return Err(Reason::measured(
-            "image/too-many-pixels",
+            "decode/too-many-pixels",
             f64::from(longest),
             f64::from(limits.max_side_px),
         ));
@@ -140,7 +140,7 @@ fn decode_as(bytes: &[u8], format: Format, limits: &Limits) -> Result<Decoded, R
             reason = "a measurement to be read by people"
         )]
         return Err(Reason::measured(
-            "image/too-many-pixels",
+            "decode/too-many-pixels",
             area as f64,
             limits.max_pixels as f64,
         ));
@@ -192,11 +192,11 @@ fn over_white(picture: &DynamicImage) -> image::RgbImage {
 fn reason(error: &ImageError) -> Reason {
     match error {
         ImageError::Limits(limit) if limit.kind() == LimitErrorKind::DimensionError => {
-            Reason::new("image/too-many-pixels")
+            Reason::new("decode/too-many-pixels")
         }
-        ImageError::Limits(_) => Reason::new("image/too-much-memory"),
-        ImageError::Unsupported(_) => Reason::new("image/unsupported-format"),
-        _ => Reason::new("image/damaged"),
+        ImageError::Limits(_) => Reason::new("decode/too-much-memory"),
+        ImageError::Unsupported(_) => Reason::new("decode/unsupported-format"),
+        _ => Reason::new("decode/damaged"),
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
             ..Limits::default()
         };
         let reason = decode(&bytes, &limits).unwrap_err();
-        assert_eq!(reason.name, "image/too-many-pixels");
+        assert_eq!(reason.name, "decode/too-many-pixels");
         let limits = Limits {
             max_pixels: 191,
             ..Limits::default()
@@ -256,13 +256,13 @@ mod tests {
     #[test]
     fn what_is_not_a_picture_says_so() {
         let name = |bytes: &[u8]| decode(bytes, &Limits::default()).unwrap_err().name;
-        assert_eq!(name(b"<html><body>not found"), "image/not-an-image");
-        assert_eq!(name(b""), "image/not-an-image");
+        assert_eq!(name(b"<html><body>not found"), "decode/not-an-image");
+        assert_eq!(name(b""), "decode/not-an-image");
         assert_eq!(
             name(b"<?xml version='1.0'?><svg xmlns=''/>"),
-            "image/unsupported-format"
+            "decode/unsupported-format"
         );
         let png = encode(&DynamicImage::new_rgb8(8, 8), ImageFormat::Png);
-        assert_eq!(name(&png[..png.len() / 2]), "image/damaged");
+        assert_eq!(name(&png[..png.len() / 2]), "decode/damaged");
     }
 }

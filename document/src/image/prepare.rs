@@ -43,7 +43,7 @@ impl Default for PrepareConfig {
 ///
 /// # Errors
 ///
-/// The [`Reason`] for which there is no picture, see [`decode`]; also `image/single-colour` for a
+/// The [`Reason`] for which there is no picture, see [`decode`]; also `filter/single-colour` for a
 /// picture without content.
 pub fn prepare(
     reference: ImageRef,
@@ -58,7 +58,7 @@ pub fn prepare(
     };
     let decoded = decode(bytes, &limits)?;
     if is_single_colour(&decoded.pixels) {
-        return Err(Reason::new("image/single-colour"));
+        return Err(Reason::new("filter/single-colour"));
     }
     let dhash = difference_hash(&decoded)?;
     let (width_px, height_px) = stored_size(&decoded, config.max_short_side_px);
@@ -94,7 +94,7 @@ pub fn prepare(
 ///
 /// # Errors
 ///
-/// `image/damaged` where the picture's own sizes do not agree with its pixels.
+/// `decode/damaged` where the picture's own sizes do not agree with its pixels.
 pub fn resize(picture: &Decoded, width_px: u32, height_px: u32) -> Result<Vec<u8>, Reason> {
     if (width_px, height_px) == (picture.width_px, picture.height_px) {
         return Ok(picture.pixels.clone());
@@ -109,14 +109,14 @@ fn resize_with(
     height_px: u32,
     filter: ResizeAlg,
 ) -> Result<Vec<u8>, Reason> {
-    let damaged = |_| Reason::new("image/damaged");
+    let damaged = |_| Reason::new("decode/damaged");
     let source = ResizeSource::new(
         picture.width_px,
         picture.height_px,
         &picture.pixels,
         PixelType::U8x3,
     )
-    .map_err(|_| Reason::new("image/damaged"))?;
+    .map_err(|_| Reason::new("decode/damaged"))?;
     let mut target = ResizeBuffer::new(width_px, height_px, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(filter);
     Resizer::new()
@@ -143,7 +143,7 @@ fn stored_size(picture: &Decoded, max_short_side_px: u32) -> (u32, u32) {
 fn encode_jpeg(pixels: &[u8], width: u32, height: u32, quality: u8) -> Result<Vec<u8>, Reason> {
     let too_large = || {
         Reason::measured(
-            "image/too-many-pixels",
+            "decode/too-many-pixels",
             f64::from(width.max(height)),
             f64::from(u16::MAX),
         )
@@ -159,7 +159,7 @@ fn encode_jpeg(pixels: &[u8], width: u32, height: u32, quality: u8) -> Result<Ve
     encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
     encoder
         .encode(pixels, width_16, height_16, ColorType::Rgb)
-        .map_err(|_| Reason::new("image/damaged"))?;
+        .map_err(|_| Reason::new("decode/damaged"))?;
     Ok(jpeg)
 }
 
@@ -274,7 +274,7 @@ mod tests {
         let blank = RgbImage::from_pixel(100, 100, image::Rgb([250, 250, 250]));
         assert_eq!(
             prepared(&png(&blank)).unwrap_err().name,
-            "image/single-colour"
+            "filter/single-colour"
         );
     }
 

@@ -1,511 +1,238 @@
 """Draws every picture of the demonstration site, and its two short films.
 
-    python3 -m venv venv && venv/bin/pip install pillow==12.0.0
-    venv/bin/python src/demo/site/draw.py            # pictures (about a minute)
+    python3 -m venv venv && venv/bin/pip install pillow==13.0.0
+    venv/bin/python src/demo/site/draw.py            # pictures (half a minute)
     venv/bin/python src/demo/site/draw.py --films    # and the films; needs ffmpeg
 
 Pictures go to `pictures/` beside this file, films to `films/`. Every scene takes its random
 numbers from its own name, so one can be changed without changing the others, and the same Pillow
 draws the same bytes again.
 
-Lengths are in the picture's own pixels, y downwards. Everything is painted at `OVERSAMPLE` times
-that size and shrunk at the end, which is what makes the edges smooth.
+What a kite, a hill or a cloud looks like is in `scene.py`; which of them make up each picture is here.
 """
 
 import math
-import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image
+
+from scene import COLOURS, Scene, darker, lighter
 
 HERE = Path(__file__).resolve().parent
 PICTURES = HERE / "pictures"
 FILMS = HERE / "films"
-OVERSAMPLE = 3
 FILM_FRAMES, FILM_FRAMES_PER_SECOND = 36, 12
 
-COLOURS = {
-    "red": (214, 48, 49),
-    "orange": (240, 132, 32),
-    "yellow": (250, 204, 46),
-    "green": (56, 158, 84),
-    "blue": (42, 104, 206),
-    "purple": (128, 68, 170),
-    "pink": (240, 120, 170),
-    "white": (246, 246, 242),
-    "black": (44, 46, 56),
-    "brown": (122, 82, 52),
+
+def picture(name, *things, ground=None, **canvas):
+    """One picture: `ground` and each of `things` are (method, arguments...) of `Scene`, in order."""
+    scene = Scene(name, **canvas)
+    sky = ("clouds", "cloud", "sun", "moon", "stars", "rainbow", "hills", "mountains")
+    for method, *arguments in [thing for thing in things if thing[0] in sky]:
+        getattr(scene, method)(*arguments)
+    if ground:
+        getattr(scene, ground[0])(*ground[1:])
+    for method, *arguments in [thing for thing in things if thing[0] not in sky]:
+        getattr(scene, method)(*arguments)
+    return scene.finish()
+
+
+def plan(kind, width=360, height=300):
+    """A step of the building plan: drawn on squared paper, nothing but sticks, paper and string."""
+    scene = Scene(f"plan {kind}", width, height)
+    scene.image.paste((250, 246, 234), (0, 0, *scene.image.size))
+    for step in range(0, max(width, height), 20):
+        scene.stroke([(step, 0), (step, height)], (206, 220, 232), 0.5, 0.8)
+        scene.stroke([(0, step), (width, step)], (206, 220, 232), 0.5, 0.8)
+    wood, string, paper = (170, 116, 66), (60, 70, 110), COLOURS["red"]
+    middle, top, bottom, cross, reach = 180, 30, 270, 105, 100
+    corners = [(middle, top), (middle + reach, cross), (middle, bottom), (middle - reach, cross)]
+    if kind == "sticks":
+        scene.stroke([(60, 110), (300, 110)], wood, 9)
+        scene.stroke([(80, 190), (280, 190)], darker(wood, 0.2), 9)
+        for x, y in ((60, 110), (300, 110), (80, 190), (280, 190)):
+            scene.disc(x, y, 5, lighter(wood), wood)
+    elif kind == "tail":
+        wave = [(40 + s * 7, 150 + 34 * math.sin(s * 0.28)) for s in range(41)]
+        scene.stroke(wave, string, 2.5)
+        for knot, name in zip(range(4, 41, 8), ("blue", "yellow", "blue", "yellow", "blue")):
+            x, y = wave[knot]
+            for side in (-1, 1):
+                scene.polygon([(x, y), (x + side * 26, y - 17), (x + side * 26, y + 17)], lighter(COLOURS[name]), COLOURS[name])
+    else:
+        if kind == "sail":
+            scene.polygon([(x + 5, y + 6) for x, y in corners], (150, 150, 150), blur=5, opacity=0.6)
+            scene.polygon(corners, lighter(paper), paper)
+        scene.stroke([(middle, top), (middle, bottom)], wood, 8)
+        scene.stroke([(middle - reach, cross), (middle + reach, cross)], darker(wood, 0.2), 8)
+        scene.disc(middle, cross, 11, lighter(string), string)
+        if kind == "frame":
+            scene.stroke([*corners, corners[0]], string, 3)
+    return scene.finish()
+
+
+def flat_kite(kind, colour):
+    """A small figure for the glossary: one kite against plain pale blue."""
+    scene = Scene(f"flat {kind}", 240, 200)
+    scene.image.paste((226, 238, 248), (0, 0, *scene.image.size))
+    scene.kite(kind, colour, 124, 84, 56, tilt=0.0, tail="blue" if colour != "blue" else "red")
+    return scene.finish()
+
+
+def still_pinwheel(turn):
+    scene = Scene("pinwheel", 200, 200)
+    scene.pinwheel(100, 84, 66, turn)
+    return scene.finish()
+
+
+def portrait(coat):
+    """The little round heads beside forum posts: furniture, not content."""
+    scene = Scene(f"portrait {coat}", 32, 32)
+    scene.person(16, 44, 40, coat)
+    return scene.finish()
+
+
+def red_kite_over_hills(moment):
+    """One frame of the film; `moment` runs from 0 to 1 and ends where it began."""
+    swing = math.sin(2 * math.pi * moment)
+    scene = Scene("film kite", 320, 240)
+    scene.clouds(3)
+    scene.hills("blue")
+    scene.kite("diamond", "red", 168 + 46 * swing, 84 - 12 * math.cos(4 * math.pi * moment), 38, 0.1 + 0.35 * swing, "yellow", (120, 246))
+    return scene.finish()
+
+
+def white_windmill_turning(moment):
+    scene = Scene("film windmill", 320, 240)
+    scene.clouds(3)
+    scene.meadow("red")
+    scene.windmill(170, 206, 150, turn=moment * math.pi / 2)
+    return scene.finish()
+
+
+LANDSCAPES = {
+    # The welcome page.
+    "three-kites-green-hills": lambda n: picture(n, ("clouds", 5), ("sun", 400, 56, 18), ("hills", "green"), ("kite", "diamond", "red", 120, 100, 44, 0.3), ("kite", "delta", "blue", 250, 76, 42, -0.1, "yellow"), ("kite", "star", "yellow", 368, 136, 36, 0.1, "red")),
+    # Diamond kites.
+    "red-diamond-blue-hills": lambda n: picture(n, ("clouds", 4), ("hills", "blue"), ("kite", "diamond", "red", 268, 104, 58, 0.3, "yellow")),
+    "yellow-diamond-meadow": lambda n: picture(n, ("clouds", 3), ("kite", "diamond", "yellow", 230, 98, 54, -0.2, "blue", (150, 246)), ("person", 142, 284, 60, "blue"), ground=("meadow", "white")),
+    "green-diamond-sea": lambda n: picture(n, ("clouds", 4), ("kite", "diamond", "green", 210, 96, 54, 0.35, "white"), ground=("sea",)),
+    "blue-diamond-sunset": lambda n: picture(n, ("sun", 372, 186, 20, (255, 220, 130)), ("hills", "purple"), ("kite", "diamond", "blue", 196, 92, 52, 0.2, "pink"), sky="sunset"),
+    "two-diamonds-white-clouds": lambda n: picture(n, ("cloud", 120, 90, 34), ("cloud", 360, 220, 40), ("cloud", 250, 300, 36), ("cloud", 60, 260, 28), ("kite", "diamond", "orange", 170, 120, 46, 0.3, "white"), ("kite", "diamond", "purple", 330, 100, 46, -0.15, "yellow")),
+    # The gallery.
+    "orange-delta-dunes": lambda n: picture(n, ("sun", 90, 60, 20), ("kite", "delta", "orange", 270, 104, 56, 0.2, "purple"), ground=("dunes",)),
+    "purple-box-meadow": lambda n: picture(n, ("clouds", 4), ("kite", "box", "purple", 250, 110, 58, 0.15), ground=("meadow", "yellow")),
+    "pink-star-sunset": lambda n: picture(n, ("hills", "purple"), ("kite", "star", "pink", 240, 106, 58, 0.1, "white"), sky="sunset"),
+    "white-bird-sea": lambda n: picture(n, ("clouds", 2), ("kite", "bird", "white", 240, 104, 58, 0.2), ground=("sea",)),
+    "golden-fish-beach": lambda n: picture(n, ("clouds", 3), ("kite", "fish", "yellow", 240, 110, 58, -0.1), ground=("beach",)),
+    "green-dragon-mountains": lambda n: picture(n, ("clouds", 3, 0.1, 0.3), ("mountains",), ("kite", "dragon", "green", 130, 90, 48, 0.15)),
+    "red-hexagon-snow": lambda n: picture(n, ("clouds", 4), ("kite", "hexagon", "red", 240, 100, 56, 0.15, "yellow"), ground=("snow",)),
+    "three-deltas-hills": lambda n: picture(n, ("clouds", 3), ("hills", "green"), ("kite", "delta", "red", 110, 70, 34, 0.2), ("kite", "delta", "yellow", 240, 120, 34, 0.1), ("kite", "delta", "blue", 370, 72, 34, -0.1)),
+    "blue-box-roofs": lambda n: picture(n, ("clouds", 5), ("kite", "box", "blue", 250, 100, 54, -0.1), ground=("roofs",)),
+    "yellow-star-night": lambda n: picture(n, ("stars", 110), ("hills", "blue"), ("kite", "star", "yellow", 240, 112, 56, 0.0, "orange"), sky="night"),
+    "black-bird-grey-sky": lambda n: picture(n, ("clouds", 6), ("hills", "green"), ("kite", "bird", "black", 240, 106, 58, -0.15), sky="grey"),
+    "purple-delta-rainbow": lambda n: picture(n, ("rainbow", 240, 250, 205), ("kite", "delta", "purple", 240, 130, 50, 0.1, "white"), ground=("meadow", "white")),
+    # Night.
+    "full-moon-lake": lambda n: picture(n, ("stars", 60), ("moon", 330, 80, 36), ("hills", "blue"), ground=("lake",), sky="night"),
+    "crescent-moon-roofs": lambda n: picture(n, ("stars", 70), ("moon", 120, 84, 38, True), ground=("roofs",), sky="night"),
+    "three-orange-lanterns": lambda n: picture(n, ("stars", 50), ("hills", "purple"), ("lantern", 120, 150, 26), ("lantern", 240, 84, 30), ("lantern", 366, 136, 26), sky="night"),
+    "stars-over-mountains": lambda n: picture(n, ("stars", 240), ("mountains", (40, 66, 70)), sky="night"),
+    "white-delta-moon": lambda n: picture(n, ("stars", 40), ("moon", 330, 96, 56), ("hills", "blue"), ("kite", "delta", "white", 196, 130, 50, 0.25, "red"), sky="night"),
+    # Balloons.
+    "red-yellow-balloon-hills": lambda n: picture(n, ("clouds", 3), ("hills", "green"), ("balloon", 240, 110, 72, "red", "yellow")),
+    "blue-white-balloon-sea": lambda n: picture(n, ("clouds", 3), ("balloon", 200, 106, 68, "blue", "white"), ground=("sea",)),
+    "three-balloons-dawn": lambda n: picture(n, ("sun", 70, 180, 16), ("hills", "blue"), ("balloon", 110, 90, 44, "red", "white"), ("balloon", 250, 130, 38, "green", "yellow"), ("balloon", 380, 82, 46, "blue", "orange"), sky="dawn"),
+    "green-balloon-mountains": lambda n: picture(n, ("mountains",), ("balloon", 120, 96, 60, "green", "white")),
+    "purple-balloon-dunes": lambda n: picture(n, ("sun", 400, 60, 18), ("balloon", 220, 104, 66, "purple", "pink"), ground=("dunes",)),
+    # The visit.
+    "museum-red-roof": lambda n: picture(n, ("clouds", 4), ("tree", 90, 262, 120, "green"), ("tree", 404, 266, 110, "green"), ("house", 150, 270, 190, 170, "red", (250, 248, 242)), ground=("meadow", "pink")),
+    "windmill-garden": lambda n: picture(n, ("clouds", 4), ("windmill", 240, 276, 210), ground=("meadow", "red")),
+    "town-roofs-dawn": lambda n: picture(n, ("sun", 360, 90, 22), ("clouds", 3), ground=("roofs",), sky="dawn"),
+    # Readers' letters, and the letter from abroad.
+    "orange-diamond-bare-tree": lambda n: picture(n, ("clouds", 5), ("tree", 250, 290, 230), ("kite", "diamond", "orange", 300, 96, 40, 0.7, "blue", (330, 330)), ground=("meadow", "white"), sky="grey"),
+    "blue-fish-beach": lambda n: picture(n, ("sun", 400, 60, 20), ("kite", "fish", "blue", 220, 104, 60, 0.1), ground=("beach",)),
+    "two-people-meadow": lambda n: picture(n, ("clouds", 4), ("kite", "hexagon", "yellow", 250, 84, 46, 0.1, "red", (212, 214)), ("person", 190, 290, 90, "red"), ("person", 290, 292, 84, "green"), ground=("meadow", "yellow")),
+    "red-bird-dunes": lambda n: picture(n, ("clouds", 3), ("kite", "bird", "red", 240, 100, 60, 0.1), ground=("dunes",)),
+    "yellow-box-beach": lambda n: picture(n, ("clouds", 4), ("kite", "box", "yellow", 250, 100, 56, 0.1), ground=("beach",)),
+    "five-lanterns-dawn": lambda n: picture(n, ("hills", "blue"), *(("lantern", 70 + 86 * i, 92 + 34 * (i % 2), 20, "red") for i in range(5)), sky="dawn"),
+    # Mountains, and the page that robots may not read.
+    "red-delta-mountains": lambda n: picture(n, ("clouds", 2, 0.08, 0.2), ("mountains",), ("kite", "delta", "red", 170, 82, 46, 0.2, "white")),
+    "orange-tree-green-hill": lambda n: picture(n, ("clouds", 3), ("tree", 240, 280, 190, "orange"), ground=("hills", "green")),
+    "golden-kite-vault": lambda n: picture(n, ("clouds", 2), ("hills", "purple"), ("kite", "diamond", "yellow", 240, 110, 60, 0.0, "red"), sky="dawn"),
 }
 
-# From the top of the sky to the horizon.
-SKIES = {
-    "day": [(54, 132, 214), (140, 196, 240), (226, 242, 250)],
-    "dawn": [(104, 124, 190), (236, 176, 172), (255, 230, 190)],
-    "sunset": [(64, 46, 112), (216, 92, 106), (255, 188, 104)],
-    "night": [(6, 10, 34), (20, 32, 78), (48, 66, 122)],
-    "grey": [(122, 134, 146), (170, 182, 190), (212, 218, 222)],
+SEA = {
+    "lighthouse-red-white": lambda n: picture(n, ("clouds", 4), ("lighthouse", 250, 262, 210), ground=("sea", 220)),
+    "two-boats-white-sails": lambda n: picture(n, ("clouds", 4), ("boat", 150, 236, 84), ("boat", 336, 268, 104), ground=("sea", 200)),
+    "five-gulls": lambda n: picture(n, ("clouds", 3), *(("gull", 70 + 84 * i, 70 + 50 * ((i * 2) % 3), 36) for i in range(5)), ground=("sea",)),
+    "yellow-airship": lambda n: picture(n, ("clouds", 4), ("airship", 230, 100, 110, "yellow"), ground=("sea",)),
+}
+SEA_WIDTHS = (240, 360, 480)
+
+WEATHER = {
+    "windsock-hanging": lambda n: picture(n, ("clouds", 3), ("windsock", 120, 170, 130, 0.0), ground=("meadow", "white"), width=240, height=180),
+    "windsock-half-lifted": lambda n: picture(n, ("clouds", 4), ("windsock", 100, 170, 130, 0.5), ground=("meadow", "white"), width=240, height=180),
+    "windsock-straight": lambda n: picture(n, ("clouds", 5), ("windsock", 80, 170, 130, 1.0), ground=("meadow", "white"), sky="grey", width=240, height=180),
+    "rain-over-roofs": lambda n: picture(n, ("clouds", 9, 0.05, 0.35), ("rain",), ground=("roofs",), sky="grey", width=240, height=180),
+    "snow-over-firs": lambda n: picture(n, ("clouds", 6), ("snowflakes",), ground=("snow",), sky="grey", width=240, height=180),
+    "rainbow-over-hills": lambda n: picture(n, ("rainbow", 120, 140, 104), ("hills", "green"), width=240, height=180),
 }
 
 
-def mix(first, second, share):
-    """The colour `share` of the way from `first` to `second`."""
-    return tuple(round(a + (b - a) * share) for a, b in zip(first, second))
+def save_jpeg(image, name):
+    image.save(PICTURES / f"{name}.jpg", quality=80, optimize=True, progressive=True)
 
 
-def lighter(colour, share=0.35):
-    return mix(colour, (255, 255, 255), share)
+def draw_pictures():
+    PICTURES.mkdir(exist_ok=True)
+    (PICTURES / "balloons").mkdir(exist_ok=True)
+    for name, draw in LANDSCAPES.items():
+        image = draw(name)
+        if name == "purple-delta-rainbow":
+            image.save(PICTURES / f"{name}.webp", quality=80, method=6)
+        elif "balloon" in name:
+            save_jpeg(image, f"balloons/{name}")
+        else:
+            save_jpeg(image, name)
+    for name, draw in SEA.items():
+        image = draw(name)
+        for width in SEA_WIDTHS:
+            save_jpeg(image.resize((width, width * 2 // 3), Image.Resampling.LANCZOS), f"{name}-{width}")
+    for name, draw in WEATHER.items():
+        save_jpeg(draw(name), name)
+    for kind in ("sticks", "cross", "frame", "sail", "tail"):
+        plan(kind).quantize(128).save(PICTURES / f"plan-{kind}.png", optimize=True)
+    shapes = (("diamond", "red"), ("delta", "blue"), ("box", "yellow"), ("hexagon", "green"), ("star", "purple"))
+    for kind, colour in shapes:
+        flat_kite(kind, colour).quantize(128).save(PICTURES / f"shape-{kind}.png", optimize=True)
+    turns = [still_pinwheel(step * math.pi / 12).quantize(64) for step in range(6)]
+    turns[0].save(PICTURES / "pinwheel.gif", save_all=True, append_images=turns[1:], duration=90, loop=0, optimize=True)
+    save_jpeg(red_kite_over_hills(0.15), "poster-red-kite-swaying")
+    save_jpeg(white_windmill_turning(0.3), "poster-windmill-turning")
+    for coat in ("red", "blue", "green"):
+        portrait(coat).save(PICTURES / f"portrait-{coat}.png", optimize=True)
+    Image.new("RGB", (1, 1), (255, 255, 255)).quantize(2).save(PICTURES / "pixel.gif")
 
 
-def darker(colour, share=0.3):
-    return mix(colour, (10, 10, 30), share)
+def draw_films():
+    FILMS.mkdir(exist_ok=True)
+    films = (
+        ("red-kite-swaying.mp4", red_kite_over_hills, ["-c:v", "libx264", "-preset", "veryslow", "-crf", "30", "-movflags", "+faststart"]),
+        ("windmill-turning.webm", white_windmill_turning, ["-c:v", "libvpx-vp9", "-crf", "40", "-b:v", "0"]),
+    )
+    for name, frame, codec in films:
+        with tempfile.TemporaryDirectory() as folder:
+            for index in range(FILM_FRAMES):
+                frame(index / FILM_FRAMES).save(Path(folder) / f"{index:03}.png")
+            source = ["-framerate", str(FILM_FRAMES_PER_SECOND), "-i", f"{folder}/%03d.png"]
+            exact = ["-pix_fmt", "yuv420p", "-threads", "1", "-bitexact", "-map_metadata", "-1"]
+            subprocess.run(["ffmpeg", "-v", "error", "-y", *source, *codec, *exact, str(FILMS / name)], check=True)
 
 
-class Scene:
-    """A canvas under a sky; each method paints one thing over what is there."""
-
-    def __init__(self, name, width=480, height=320, sky="day"):
-        self.width, self.height, self.sky_name = width, height, sky
-        self.random = random.Random(name)
-        self.horizon = height * 0.68
-        self.stops = SKIES[sky]
-        self.image = Image.new("RGB", (width * OVERSAMPLE, height * OVERSAMPLE))
-        self._gradient_column(self.stops, 0, height * 0.8)
-
-    def _gradient_column(self, stops, top, bottom):
-        column = Image.new("RGB", (1, self.image.height))
-        for row in range(column.height):
-            place = (row / OVERSAMPLE - top) / (bottom - top)
-            place = min(max(place, 0.0), 1.0) * (len(stops) - 1)
-            below = min(int(place), len(stops) - 2)
-            column.putpixel((0, row), mix(stops[below], stops[below + 1], place - below))
-        self.image.paste(column.resize(self.image.size))
-
-    def mask(self, paint, blur=0.0):
-        """What `paint(draw)` paints in white, softened by `blur` pixels."""
-        mask = Image.new("L", self.image.size)
-        paint(ImageDraw.Draw(mask))
-        if blur:
-            mask = mask.filter(ImageFilter.GaussianBlur(blur * OVERSAMPLE))
-        return mask
-
-    def fill(self, mask, top, bottom=None, opacity=1.0):
-        """Fills the mask with a gradient from `top` to `bottom` over the mask's own height."""
-        box = mask.getbbox()
-        if box is None:
-            return
-        if opacity < 1.0:
-            mask = mask.point(lambda value: value * opacity)
-        ramp = Image.linear_gradient("L").resize((box[2] - box[0], box[3] - box[1]))
-        upper = Image.new("RGB", ramp.size, top)
-        lower = Image.new("RGB", ramp.size, bottom or top)
-        self.image.paste(Image.composite(lower, upper, ramp), box[:2], mask.crop(box))
-
-    def polygon(self, points, top, bottom=None, blur=0.0, opacity=1.0):
-        scaled = [(x * OVERSAMPLE, y * OVERSAMPLE) for x, y in points]
-        self.fill(self.mask(lambda d: d.polygon(scaled, fill=255), blur), top, bottom, opacity)
-
-    def disc(self, x, y, radius, top, bottom=None, blur=0.0, opacity=1.0, squash=1.0):
-        box = [(x - radius) * OVERSAMPLE, (y - radius * squash) * OVERSAMPLE]
-        box += [(x + radius) * OVERSAMPLE, (y + radius * squash) * OVERSAMPLE]
-        self.fill(self.mask(lambda d: d.ellipse(box, fill=255), blur), top, bottom, opacity)
-
-    def stroke(self, points, colour, width=1.2, opacity=1.0):
-        scaled = [(x * OVERSAMPLE, y * OVERSAMPLE) for x, y in points]
-        pen = max(1, round(width * OVERSAMPLE))
-        mask = self.mask(lambda d: d.line(scaled, fill=255, width=pen, joint="curve"))
-        self.fill(mask, colour, None, opacity)
-
-    # The sky and what stands in it by itself.
-
-    def clouds(self, count, low=0.15, high=0.45):
-        for _ in range(count):
-            x = self.random.uniform(0.05, 0.95) * self.width
-            y = self.random.uniform(low, high) * self.height
-            size = self.random.uniform(0.7, 1.2) * self.width / 18
-            self.cloud(x, y, size)
-
-    def cloud(self, x, y, size, colour=None):
-        light = colour or mix((255, 255, 255), self.stops[-1], 0.25)
-        shade = mix(light, self.stops[0], 0.35)
-        for offset, tone, opacity in ((size * 0.28, shade, 0.7), (0.0, light, 0.92)):
-            puffs = [(-2.0, 0.2, 0.7), (-1.1, -0.15, 1.0), (0.0, -0.4, 1.25), (1.1, -0.1, 1.0), (2.0, 0.2, 0.65)]
-
-            def paint(draw):
-                for across, down, radius in puffs:
-                    cx, cy, r = x + across * size, y + down * size + offset, radius * size
-                    draw.ellipse([v * OVERSAMPLE for v in (cx - r, cy - r * 0.7, cx + r, cy + r * 0.7)], fill=255)
-
-            self.fill(self.mask(paint, size * 0.2), tone, None, opacity)
-
-    def sun(self, x, y, radius, colour=(255, 244, 200)):
-        for spread, opacity in ((4.2, 0.22), (2.4, 0.35), (1.5, 0.5)):
-            self.disc(x, y, radius * spread, colour, blur=radius * spread * 0.35, opacity=opacity)
-        self.disc(x, y, radius, (255, 252, 236), colour)
-
-    def moon(self, x, y, radius, crescent=False):
-        self.disc(x, y, radius * 2.2, (170, 186, 236), blur=radius * 0.9, opacity=0.4)
-        box = [v * OVERSAMPLE for v in (x - radius, y - radius, x + radius, y + radius)]
-        disc = self.mask(lambda d: d.ellipse(box, fill=255))
-        if crescent:
-            shift = radius * 0.55 * OVERSAMPLE
-            moved = [box[0] + shift, box[1] - shift * 0.35, box[2] + shift, box[3] - shift * 0.35]
-            disc = ImageChops.subtract(disc, self.mask(lambda d: d.ellipse(moved, fill=255)))
-        self.fill(disc, (255, 253, 236), (232, 226, 196))
-        if not crescent:
-            for across, down, size in ((-0.35, -0.2, 0.22), (0.3, 0.25, 0.28), (0.1, -0.5, 0.13), (-0.2, 0.45, 0.16)):
-                self.disc(x + across * radius, y + down * radius, size * radius, (206, 200, 176), blur=0.8, opacity=0.7)
-
-    def stars(self, count):
-        for _ in range(count):
-            x, y = self.random.uniform(0, self.width), self.random.uniform(0, self.horizon)
-            radius = self.random.choice((0.6, 0.8, 1.3))
-            self.disc(x, y, radius * 2.4, (200, 214, 255), blur=1.2, opacity=0.5)
-            self.disc(x, y, radius, (255, 255, 250))
-
-    def rainbow(self, x, y, radius):
-        bands = ("red", "orange", "yellow", "green", "blue", "purple")
-        for index, name in enumerate(bands):
-            outer = radius - index * radius * 0.045
-            box = [v * OVERSAMPLE for v in (x - outer, y - outer, x + outer, y + outer)]
-            pen = round(radius * 0.055 * OVERSAMPLE)
-            self.fill(self.mask(lambda d: d.arc(box, 180, 360, fill=255, width=pen), 1.0), lighter(COLOURS[name], 0.15), opacity=0.62)
-
-    def rain(self, count=90):
-        for _ in range(count):
-            x, y = self.random.uniform(0, self.width), self.random.uniform(self.height * 0.35, self.height * 0.95)
-            self.stroke([(x, y), (x - 3, y + 11)], (226, 236, 246), 0.8, 0.75)
-
-    def snowflakes(self, count=120):
-        for _ in range(count):
-            x, y = self.random.uniform(0, self.width), self.random.uniform(0, self.height)
-            self.disc(x, y, self.random.uniform(1.0, 2.4), (255, 255, 255), blur=0.4, opacity=0.9)
-
-    # The ground.
-
-    def ridge(self, base, swell, top, bottom, jagged=0.0):
-        """Fills from a wavy line about `base` down to the bottom edge; returns the line."""
-        phase, waves = self.random.uniform(0, 6.3), self.random.uniform(0.9, 1.7)
-        line = []
-        for step in range(0, 61):
-            x = self.width * step / 60
-            angle = phase + waves * 2 * math.pi * step / 60
-            y = base + swell * (math.sin(angle) + 0.35 * math.sin(2.3 * angle + 1.0))
-            line.append((x, y + self.random.uniform(-jagged, jagged)))
-        self.polygon(line + [(self.width, self.height), (0, self.height)], top, bottom)
-        return line
-
-    def hills(self, name="blue"):
-        near = {"blue": (52, 84, 140), "green": (70, 132, 70), "purple": (96, 70, 130)}[name]
-        for depth in range(4):
-            tone = mix(mix(near, self.stops[-1], 0.68), near, depth / 3)
-            base = self.horizon + self.height * (-0.06 + 0.105 * depth)
-            self.ridge(base, self.height * 0.035, lighter(tone, 0.12), darker(tone, 0.12))
-
-    def sea(self, level=None):
-        level = level or self.horizon
-        deep = mix((22, 86, 134), self.stops[0], 0.35)
-        pale = mix((120, 186, 206), self.stops[-1], 0.55)
-        box = [(0, level), (self.width, level), (self.width, self.height), (0, self.height)]
-        self.polygon(box, pale, deep)
-        for _ in range(110):
-            depth = self.random.random() ** 1.6
-            y = level + 2 + depth * (self.height - level)
-            x, length = self.random.uniform(0, self.width), 4 + 26 * depth
-            self.stroke([(x, y), (x + length, y)], lighter(pale, 0.5), 0.5 + depth, 0.4)
-
-    def beach(self):
-        self.sea(self.height * 0.6)
-        self.ridge(self.height * 0.80, 5, (250, 244, 226), (250, 244, 226))
-        self.ridge(self.height * 0.825, 5, (244, 218, 150), (222, 182, 106))
-
-    def meadow(self, flower="yellow"):
-        self.ridge(self.horizon - 8, 6, (120, 172, 110), (96, 156, 88))
-        self.ridge(self.height * 0.76, 5, (122, 186, 84), (58, 124, 56))
-        for _ in range(150):
-            depth = self.random.random()
-            x, y = self.random.uniform(0, self.width), self.height * (0.80 + 0.2 * depth)
-            if self.random.random() < 0.35:
-                self.disc(x, y, 1.2 + 2.2 * depth, lighter(COLOURS[flower], 0.3), COLOURS[flower])
-            else:
-                self.stroke([(x, y), (x + self.random.uniform(-3, 3), y - 5 - 7 * depth)], (48, 112, 50), 0.9, 0.7)
-
-    def dunes(self):
-        for depth, tone in enumerate(((244, 206, 150), (236, 184, 114), (222, 158, 84))):
-            base = self.horizon + self.height * (-0.02 + 0.11 * depth)
-            self.ridge(base, self.height * 0.045, lighter(tone, 0.25), darker(tone, 0.18))
-
-    def mountains(self, foot=(84, 130, 92)):
-        ranges = ((0.20, 0.47, 0.30), (0.82, 0.44, 0.34), (0.50, 0.30, 0.36))
-        for centre, peak, half in ranges:
-            x, top, reach = centre * self.width, peak * self.height, half * self.width
-            base = self.height * 0.82
-            rock = mix((88, 102, 136), self.stops[-1], 0.22 if peak < 0.4 else 0.42)
-            self.polygon([(x - reach, base), (x, top), (x + reach, base)], lighter(rock, 0.15), rock)
-            self.polygon([(x, top), (x + reach, base), (x + reach * 0.12, base)], darker(rock, 0.25), darker(rock, 0.1))
-            snow = 0.36
-            left, right = (x - reach * snow, top + (base - top) * snow), (x + reach * snow, top + (base - top) * snow)
-            teeth = [left]
-            for step in range(1, 6):
-                across = left[0] + (right[0] - left[0]) * step / 6
-                teeth.append((across, left[1] + (9 if step % 2 else -8)))
-            self.polygon([(x, top), *teeth, right], (255, 255, 255), (226, 236, 248))
-            self.polygon([(x, top), right, (x + reach * 0.18, right[1] - 6), (x + reach * 0.05, right[1] + 2)], (206, 218, 238), (196, 210, 232))
-        self.ridge(self.height * 0.80, 6, lighter(foot, 0.2), darker(foot, 0.15))
-
-    def snow(self):
-        for depth in range(3):
-            tone = mix((206, 222, 242), (250, 252, 255), depth / 2)
-            self.ridge(self.horizon + self.height * 0.1 * depth, 8, lighter(tone, 0.5), mix(tone, (176, 196, 226), 0.35))
-        for _ in range(7):
-            x, size = self.random.uniform(0, self.width), self.random.uniform(22, 40)
-            self.fir(x, self.height * self.random.uniform(0.82, 0.9), size)
-
-    def roofs(self):
-        x = -10.0
-        while x < self.width:
-            wide, tall = self.random.uniform(44, 70), self.random.uniform(40, 74)
-            self.house(x, self.height, wide, tall, self.random.choice(("red", "orange", "brown")))
-            x += wide * 0.96
-
-    def lake(self):
-        """Mirrors what stands above the horizon, dimmed and blurred, and adds ripples."""
-        split = round(self.horizon * OVERSAMPLE)
-        rows = self.image.height - split
-        mirror = self.image.crop((0, split - rows, self.image.width, split)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-        mirror = mirror.filter(ImageFilter.GaussianBlur(2 * OVERSAMPLE)).point(lambda value: value * 0.82)
-        self.image.paste(mirror, (0, split))
-        for _ in range(60):
-            depth = self.random.random()
-            x, y = self.random.uniform(0, self.width), self.horizon + depth * (self.height - self.horizon)
-            self.stroke([(x, y), (x + 10 + 22 * depth, y)], (214, 224, 250), 0.8, 0.25)
-
-    # Things that stand on the ground.
-
-    def fir(self, x, y, size):
-        self.polygon([(x - size * 0.06, y), (x + size * 0.06, y), (x + size * 0.06, y - size * 0.2), (x - size * 0.06, y - size * 0.2)], (92, 68, 50))
-        for step in range(3):
-            bottom, half = y - size * (0.15 + 0.26 * step), size * (0.34 - 0.07 * step)
-            self.polygon([(x - half, bottom), (x, bottom - size * 0.45), (x + half, bottom)], (78, 128, 96), (36, 84, 66))
-
-    def tree(self, x, y, size, leaves=None):
-        bark = (98, 72, 54)
-        self.polygon([(x - size * 0.07, y), (x - size * 0.03, y - size * 0.6), (x + size * 0.03, y - size * 0.6), (x + size * 0.07, y)], lighter(bark, 0.15), darker(bark, 0.2))
-        if leaves is None:
-            for angle, length in ((-1.1, 0.42), (-0.55, 0.5), (0.0, 0.48), (0.5, 0.5), (1.05, 0.44)):
-                fork = (x, y - size * 0.5)
-                tip = (fork[0] + math.sin(angle) * size * length, fork[1] - math.cos(angle) * size * length)
-                self.stroke([fork, tip], bark, size * 0.035)
-                for side in (-0.5, 0.45):
-                    twig = (tip[0] + math.sin(angle + side) * size * 0.14, tip[1] - math.cos(angle + side) * size * 0.14)
-                    half = ((fork[0] + 2 * tip[0]) / 3, (fork[1] + 2 * tip[1]) / 3)
-                    self.stroke([half, twig], bark, size * 0.018)
-            return
-        colour = COLOURS[leaves]
-        for across, down, radius in ((-0.26, -0.62, 0.26), (0.26, -0.64, 0.26), (0.0, -0.86, 0.3), (0.0, -0.58, 0.28)):
-            self.disc(x + across * size, y + down * size, radius * size, lighter(colour, 0.25), darker(colour, 0.25), blur=0.8)
-
-    def house(self, x, y, wide, tall, roof, wall=(244, 232, 212)):
-        eaves = y - tall * 0.62
-        self.polygon([(x, y), (x, eaves), (x + wide, eaves), (x + wide, y)], wall, darker(wall, 0.2))
-        colour = COLOURS[roof]
-        self.polygon([(x - wide * 0.06, eaves), (x + wide / 2, y - tall), (x + wide * 1.06, eaves)], lighter(colour, 0.1), darker(colour, 0.25))
-        glass = (255, 220, 130) if self.sky_name in ("night", "sunset") else (104, 140, 176)
-        for across in (0.2, 0.6):
-            left, top = x + wide * across, eaves + tall * 0.14
-            self.polygon([(left, top), (left + wide * 0.2, top), (left + wide * 0.2, top + tall * 0.2), (left, top + tall * 0.2)], lighter(glass, 0.3), glass)
-
-    def lighthouse(self, x, y, tall):
-        wide = tall * 0.13
-        self.polygon([(x - wide * 4, y + 8), (x - wide * 2, y - 8), (x + wide * 2, y - 10), (x + wide * 4.5, y + 8)], (116, 108, 104), (72, 68, 70))
-        for band in range(6):
-            low, high = y - 8 - tall * 0.78 * band / 6, y - 8 - tall * 0.78 * (band + 1) / 6
-            half, narrower = wide * (1 - 0.06 * band), wide * (1 - 0.06 * (band + 1))
-            colour = COLOURS["white" if band % 2 else "red"]
-            self.polygon([(x - half, low), (x - narrower, high), (x + narrower, high), (x + half, low)], colour, darker(colour, 0.08))
-            self.polygon([(x + half * 0.3, low), (x + narrower * 0.3, high), (x + narrower, high), (x + half, low)], darker(colour, 0.18))
-        top = y - 8 - tall * 0.78
-        self.polygon([(x - wide * 0.5, top), (x - wide * 0.5, top - tall * 0.1), (x + wide * 0.5, top - tall * 0.1), (x + wide * 0.5, top)], (255, 240, 170), (250, 206, 90))
-        self.polygon([(x - wide * 0.7, top - tall * 0.1), (x, top - tall * 0.2), (x + wide * 0.7, top - tall * 0.1)], (96, 40, 44))
-
-    def boat(self, x, y, size, sail="white", hull="brown"):
-        colour, wood = COLOURS[sail], COLOURS[hull]
-        self.stroke([(x, y), (x, y - size * 1.15)], (80, 60, 46), size * 0.03)
-        self.polygon([(x + size * 0.04, y - size * 1.1), (x + size * 0.04, y - size * 0.18), (x + size * 0.62, y - size * 0.18)], lighter(colour), darker(colour, 0.08))
-        self.polygon([(x - size * 0.04, y - size), (x - size * 0.04, y - size * 0.18), (x - size * 0.42, y - size * 0.18)], colour, darker(colour, 0.16))
-        self.polygon([(x - size * 0.6, y - size * 0.1), (x + size * 0.72, y - size * 0.1), (x + size * 0.5, y + size * 0.16), (x - size * 0.42, y + size * 0.16)], wood, darker(wood))
-        self.stroke([(x - size * 0.6, y + size * 0.2), (x + size * 0.7, y + size * 0.2)], (255, 255, 255), size * 0.03, 0.5)
-
-    def windmill(self, x, y, tall, turn=0.4, cap="red"):
-        self.polygon([(x - tall * 0.2, y), (x - tall * 0.12, y - tall * 0.7), (x + tall * 0.12, y - tall * 0.7), (x + tall * 0.2, y)], (250, 246, 236), (206, 198, 186))
-        self.polygon([(x, y), (x, y - tall * 0.7), (x + tall * 0.12, y - tall * 0.7), (x + tall * 0.2, y)], (222, 214, 202), (184, 176, 166))
-        self.polygon([(x - tall * 0.15, y - tall * 0.7), (x, y - tall * 0.86), (x + tall * 0.15, y - tall * 0.7)], COLOURS[cap], darker(COLOURS[cap]))
-        hub = (x, y - tall * 0.72)
-        for arm in range(4):
-            angle = turn + arm * math.pi / 2
-            along, across = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
-
-            def place(a, b):
-                return (hub[0] + tall * (along[0] * a + across[0] * b), hub[1] + tall * (along[1] * a + across[1] * b))
-
-            self.polygon([place(0.1, 0.0), place(0.1, 0.09), place(0.52, 0.11), place(0.52, 0.0)], (252, 250, 244), (224, 216, 200), opacity=0.95)
-            self.stroke([hub, place(0.54, 0.0)], (92, 70, 54), tall * 0.014)
-        self.disc(*hub, tall * 0.03, (92, 70, 54))
-
-    def windsock(self, x, y, tall, lift, colour="orange"):
-        """A striped sock on a pole; `lift` from 0 (hangs) to 1 (stands straight out)."""
-        self.stroke([(x, y), (x, y - tall)], (90, 94, 104), 3)
-        angle = math.radians(86 * (1 - lift))
-        for band in range(5):
-            start, end = tall * 0.17 * band, tall * 0.17 * (band + 1)
-            wide, narrower = tall * (0.1 - 0.013 * band), tall * (0.1 - 0.013 * (band + 1))
-            along, across = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
-            corner = lambda a, b: (x + along[0] * a + across[0] * b, y - tall * 0.92 + along[1] * a + across[1] * b)
-            tone = COLOURS["white" if band % 2 else colour]
-            self.polygon([corner(start, -wide), corner(end, -narrower), corner(end, narrower), corner(start, wide)], lighter(tone, 0.15), darker(tone, 0.15))
-
-    def person(self, x, y, tall, coat):
-        colour = COLOURS[coat]
-        self.polygon([(x - tall * 0.1, y), (x - tall * 0.07, y - tall * 0.42), (x + tall * 0.07, y - tall * 0.42), (x + tall * 0.1, y)], (50, 56, 78))
-        self.polygon([(x - tall * 0.14, y - tall * 0.36), (x - tall * 0.1, y - tall * 0.78), (x + tall * 0.1, y - tall * 0.78), (x + tall * 0.14, y - tall * 0.36)], lighter(colour, 0.15), darker(colour, 0.1))
-        self.stroke([(x + tall * 0.06, y - tall * 0.7), (x + tall * 0.26, y - tall * 0.9)], darker(colour, 0.05), tall * 0.08)
-        self.disc(x, y - tall * 0.88, tall * 0.1, (236, 192, 158), (206, 158, 126))
-        self.disc(x, y - tall * 0.93, tall * 0.095, (84, 58, 42), squash=0.6)
-
-    # Things that fly.
-
-    def kite(self, kind, colour, x, y, size, tilt=0.25, tail="white", hand=None):
-        """A kite with its tail and line; `hand` is where the line ends, below the edge if not said."""
-        tone, trim = COLOURS[colour], COLOURS[tail]
-        turn = lambda a, b: (x + size * (a * math.cos(tilt) - b * math.sin(tilt)), y + size * (a * math.sin(tilt) + b * math.cos(tilt)))
-        hand = hand or (x - self.width * 0.22, self.height + 6)
-        start = turn(0, 0.15)
-        sag = [((1 - t) ** 2 * start[0] + 2 * t * (1 - t) * (start[0] * 0.45 + hand[0] * 0.55 + 14) + t * t * hand[0],
-                (1 - t) ** 2 * start[1] + 2 * t * (1 - t) * (start[1] * 0.35 + hand[1] * 0.65) + t * t * hand[1]) for t in (s / 24 for s in range(25))]
-        self.stroke(sag, lighter(darker(self.stops[1], 0.6), 0.1), 0.9, 0.75)
-        panel = lambda points, first, second: self.polygon([turn(a, b) for a, b in points], first, second)
-        spar = lambda a, b: self.stroke([turn(*a), turn(*b)], darker(tone, 0.5), max(0.8, size * 0.022))
-        if kind in ("diamond", "delta", "hexagon"):
-            self._tail(turn, size, trim, 1.15 if kind == "diamond" else 0.75)
-        if kind == "diamond":
-            panel([(0, -1), (-0.72, -0.25), (0, -0.25)], lighter(tone, 0.45), lighter(tone, 0.2))
-            panel([(0, -1), (0.72, -0.25), (0, -0.25)], lighter(tone, 0.15), tone)
-            panel([(-0.72, -0.25), (0, 1.15), (0, -0.25)], lighter(tone, 0.1), tone)
-            panel([(0.72, -0.25), (0, 1.15), (0, -0.25)], tone, darker(tone, 0.25))
-            spar((0, -1), (0, 1.15)), spar((-0.72, -0.25), (0.72, -0.25))
-        elif kind == "delta":
-            panel([(0, -0.7), (-1.25, 0.5), (0, 0.6)], lighter(tone, 0.4), tone)
-            panel([(0, -0.7), (1.25, 0.5), (0, 0.6)], lighter(tone, 0.1), darker(tone, 0.22))
-            panel([(0, -0.3), (-0.1, 0.75), (0.1, 0.75)], darker(tone, 0.2), darker(tone, 0.4))
-            spar((0, -0.7), (0, 0.6)), spar((0, -0.7), (-1.25, 0.5)), spar((0, -0.7), (1.25, 0.5))
-        elif kind == "box":
-            for top in (-0.95, 0.3):
-                panel([(-0.5, top), (0.15, top + 0.14), (0.15, top + 0.74), (-0.5, top + 0.6)], lighter(tone, 0.35), tone)
-                panel([(0.15, top + 0.14), (0.7, top - 0.06), (0.7, top + 0.54), (0.15, top + 0.74)], tone, darker(tone, 0.3))
-                panel([(-0.5, top), (0.05, top - 0.2), (0.7, top - 0.06), (0.15, top + 0.14)], darker(tone, 0.45), darker(tone, 0.3))
-            for a, top in ((-0.5, -0.95), (0.15, -0.81), (0.7, -1.01)):
-                spar((a, top), (a, top + 1.85))
-        elif kind == "star":
-            corners = [(math.sin(i * math.pi / 5) * (1 if i % 2 == 0 else 0.42), -math.cos(i * math.pi / 5) * (1 if i % 2 == 0 else 0.42)) for i in range(10)]
-            for index, corner in enumerate(corners):
-                after = corners[(index + 1) % 10]
-                panel([(0, 0), corner, after], lighter(tone, 0.4 if index % 2 else 0.1), tone if index % 2 else darker(tone, 0.15))
-            self._streamers(turn, size, trim, ((-0.59, 0.81), (0.59, 0.81)))
-        elif kind == "hexagon":
-            corners = [(0, -1), (0.72, -0.5), (0.72, 0.5), (0, 1), (-0.72, 0.5), (-0.72, -0.5)]
-            for index, corner in enumerate(corners):
-                panel([(0, 0), corner, corners[(index + 1) % 6]], lighter(tone, 0.3) if index > 2 else tone, tone if index > 2 else darker(tone, 0.2))
-            self.disc(*turn(0, 0), size * 0.3, lighter(trim), trim)
-            spar((0, -1), (0, 1)), spar((-0.72, -0.5), (0.72, -0.5)), spar((-0.72, 0.5), (0.72, 0.5))
-        elif kind == "fish":
-            body = [(-1.1 + 2.0 * s / 20, -0.55 * math.sin(math.pi * s / 20)) for s in range(21)]
-            under = [(a, -b) for a, b in reversed(body)]
-            panel([(0.75, 0), (1.4, -0.55), (1.2, 0), (1.4, 0.55)], lighter(tone, 0.1), darker(tone, 0.3))
-            panel([(-0.1, -0.45), (0.25, -0.95), (0.45, -0.35)], tone, darker(tone, 0.2))
-            panel(body + under, lighter(tone, 0.45), darker(tone, 0.12))
-            for a in (-0.3, 0.0, 0.3, 0.55):
-                arc = [turn(a + 0.12 * math.cos(s), 0.34 * math.sin(s)) for s in (-1.2 + 2.4 * i / 8 for i in range(9))]
-                self.stroke(arc, darker(tone, 0.3), size * 0.03, 0.8)
-            self.disc(*turn(-0.72, -0.1), size * 0.13, (255, 255, 255))
-            self.disc(*turn(-0.74, -0.1), size * 0.07, (20, 20, 30))
-        elif kind == "bird":
-            panel([(0.0, 0.35), (-0.28, 1.0), (0.28, 1.0)], tone, darker(tone, 0.2))
-            for side in (-1, 1):
-                wing = [(0, -0.25), (side * 0.6, -0.62), (side * 1.5, -0.2), (side * 1.05, -0.12), (side * 0.95, 0.1), (side * 0.62, 0.05), (side * 0.45, 0.26), (0, 0.25)]
-                panel(wing, lighter(tone, 0.4 if side < 0 else 0.15), tone if side < 0 else darker(tone, 0.2))
-            panel([(0, -0.75), (-0.2, -0.3), (-0.14, 0.5), (0.14, 0.5), (0.2, -0.3)], lighter(tone, 0.2), darker(tone, 0.1))
-            panel([(0, -0.98), (-0.1, -0.66), (0.1, -0.66)], COLOURS["orange"], darker(COLOURS["orange"]))
-        elif kind == "dragon":
-            for link in range(11, 0, -1):
-                a, b = link * 0.38, 0.34 * math.sin(link * 0.85)
-                shade = tone if link % 2 else lighter(tone, 0.35)
-                self.disc(*turn(a, b), size * (0.36 - 0.014 * link), lighter(shade, 0.25), darker(shade, 0.15))
-            for side in (-1, 1):
-                panel([(-0.1, side * 0.25), (0.35, side * 0.85), (0.3, side * 0.2)], COLOURS["yellow"], COLOURS["orange"])
-            self.disc(*turn(0, 0), size * 0.46, lighter(tone, 0.35), darker(tone, 0.1))
-            for side in (-1, 1):
-                self.disc(*turn(-0.2, side * 0.18), size * 0.13, (255, 255, 255))
-                self.disc(*turn(-0.24, side * 0.18), size * 0.06, (20, 20, 30))
-            self.stroke([turn(-0.44, -0.02), turn(-0.72, 0.06), turn(-0.6, 0.14)], COLOURS["red"], size * 0.05)
-
-    def _tail(self, turn, size, colour, start):
-        wave = [turn(0.22 * math.sin(s * 0.55), start + s * 0.1) for s in range(17)]
-        self.stroke(wave, darker(colour, 0.25), max(0.8, size * 0.025))
-        for knot in range(3, 17, 4):
-            (a, b), half = wave[knot], size * 0.13
-            self.polygon([(a, b), (a - half, b - half * 0.7), (a - half, b + half * 0.7)], colour, darker(colour, 0.12))
-            self.polygon([(a, b), (a + half, b - half * 0.7), (a + half, b + half * 0.7)], lighter(colour), colour)
-
-    def _streamers(self, turn, size, colour, roots):
-        for a, b in roots:
-            wave = [turn(a + 0.1 * math.sin(s * 0.7), b + s * 0.09) for s in range(13)]
-            self.stroke(wave, colour, size * 0.06)
-
-    def balloon(self, x, y, size, first, second):
-        """A hot-air balloon of upright stripes; `size` is the envelope's radius."""
-        outline = [(math.sin(s) * (1.0 if math.cos(s) > -0.2 else 1.0 + 0.25 * (math.cos(s) + 0.2)), -math.cos(s) * (1 if math.cos(s) > 0 else 1.25)) for s in (math.pi * i / 30 for i in range(31))]
-        edges = [1.0, 0.66, 0.24, -0.24, -0.66, -1.0]
-        for stripe in range(5):
-            colour = COLOURS[first if stripe % 2 == 0 else second]
-            shade = mix(lighter(colour, 0.3), darker(colour, 0.22), 1 - stripe / 4)
-            left = [(x + size * a * edges[stripe + 1], y + size * b) for a, b in outline]
-            right = [(x + size * a * edges[stripe], y + size * b) for a, b in outline]
-            self.polygon(left + right[::-1], lighter(shade, 0.12), darker(shade, 0.08))
-        basket = y + size * 1.5
-        for side in (-1, 1):
-            self.stroke([(x + side * size * 0.12, y + size * 1.2), (x + side * size * 0.14, basket)], (84, 70, 60), 0.8)
-        self.polygon([(x - size * 0.16, basket), (x + size * 0.16, basket), (x + size * 0.13, basket + size * 0.22), (x - size * 0.13, basket + size * 0.22)], (186, 134, 80), (124, 82, 48))
-
-    def lantern(self, x, y, size, colour="orange"):
-        tone = COLOURS[colour]
-        self.disc(x, y, size * 2.2, lighter(tone, 0.2), blur=size * 0.8, opacity=0.4)
-        self.polygon([(x - size * 0.55, y + size * 0.8), (x - size * 0.8, y - size * 0.3), (x - size * 0.5, y - size), (x + size * 0.5, y - size), (x + size * 0.8, y - size * 0.3), (x + size * 0.55, y + size * 0.8)], tone, lighter(mix(tone, (255, 230, 120), 0.7), 0.3))
-        self.disc(x, y + size * 0.78, size * 0.5, (255, 246, 200), squash=0.25)
-
-    def airship(self, x, y, size, colour):
-        tone = COLOURS[colour]
-        for side in (-1, 1):
-            self.polygon([(x + size * 0.75, y), (x + size * 1.12, y + side * size * 0.34), (x + size * 1.12, y + side * size * 0.12)], darker(tone, 0.2), darker(tone, 0.35))
-        self.disc(x, y, size, lighter(tone, 0.35), darker(tone, 0.28), squash=0.32)
-        self.disc(x - size * 0.1, y - size * 0.12, size * 0.72, lighter(tone, 0.7), blur=size * 0.08, opacity=0.4, squash=0.12)
-        self.polygon([(x - size * 0.3, y + size * 0.28), (x + size * 0.2, y + size * 0.28), (x + size * 0.14, y + size * 0.42), (x - size * 0.24, y + size * 0.42)], (236, 236, 236), (120, 124, 134))
-
-    def gull(self, x, y, size):
-        for side in (-1, 1):
-            self.polygon([(x, y), (x + side * size * 0.45, y - size * 0.42), (x + side * size, y - size * 0.2), (x + side * size * 0.48, y - size * 0.2), (x, y + size * 0.16)], (255, 255, 255), (176, 188, 204))
-            self.polygon([(x + side * size * 0.82, y - size * 0.28), (x + side * size, y - size * 0.2), (x + side * size * 0.8, y - size * 0.2)], (60, 64, 76))
-
-    def pinwheel(self, x, y, size, turn):
-        self.stroke([(x, y), (x, self.height)], (150, 108, 70), 4)
-        for blade, name in enumerate(("red", "yellow", "green", "blue")):
-            angle, tone = turn + blade * math.pi / 2, COLOURS[name]
-            place = lambda a, b: (x + size * (a * math.cos(angle) - b * math.sin(angle)), y + size * (a * math.sin(angle) + b * math.cos(angle)))
-            self.polygon([(x, y), place(1.0, 0.0), place(0.78, 0.62)], lighter(tone, 0.25), tone)
-            self.polygon([(x, y), place(0.78, 0.62), place(0.4, 0.36)], darker(tone, 0.1), darker(tone, 0.3))
-        self.disc(x, y, size * 0.1, (255, 255, 255), (190, 190, 190))
-
-    def finish(self):
-        """The picture in its own size."""
-        return self.image.resize((self.width, self.height), Image.Resampling.LANCZOS)
+if __name__ == "__main__":
+    draw_pictures()
+    if "--films" in sys.argv[1:]:
+        draw_films()

@@ -1,0 +1,105 @@
+//! The commands, one module each: arguments as a struct, work as its `run`.
+//!
+//! Results go to standard output, talk to standard error.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use tokio::sync::watch;
+
+mod build;
+mod demo;
+mod generate;
+mod pack;
+mod stats;
+mod tokenizer;
+mod train;
+mod verify;
+mod view;
+
+/// Turns the web into training data for visual language models, and trains a Flamingo on it
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Build(build::Build),
+    Pack(pack::Pack),
+    Stats(stats::Stats),
+    View(view::View),
+    Verify(verify::Verify),
+    Tokenizer(tokenizer::Tokenizer),
+    Train(train::Train),
+    Generate(generate::Generate),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    ///
+    /// What the command reports; [`crate::build::Stopped`] where it was interrupted.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Demo(command) => command.run(),
+            Command::Build(command) => command.run(),
+            Command::Pack(command) => command.run(),
+            Command::Stats(command) => command.run(),
+            Command::View(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Tokenizer(command) => command.run(),
+            Command::Train(command) => command.run(),
+            Command::Generate(command) => command.run(),
+        }
+    }
+}
+
+/// Where settings come from.
+#[derive(Debug, Clone, Default, Args)]
+struct Settings {
+    /// Settings in a TOML file; what it leaves out keeps its default
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, over the file's: `--set filter.image.min_side_px=150`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    assignments: Vec<String>,
+}
+
+impl Settings {
+    fn load<C: serde::de::DeserializeOwned>(&self) -> Result<C> {
+        crate::config::load(self.config.as_deref(), &self.assignments)
+    }
+}
+
+/// Processor threads to use where the user names none: one for each core.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A signal that turns true at the first Ctrl-C; a second one ends the program at once.
+fn stop_on_interrupt() -> Result<watch::Receiver<bool>> {
+    let (set, stop) = watch::channel(false);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot wait for Ctrl-C")?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                tracing::warn!("stopping; press Ctrl-C again to end at once");
+                // The receiver is gone only when the work is done.
+                let _ = set.send(true);
+            }
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(130);
+            }
+        });
+    });
+    Ok(stop)
+}

@@ -1,0 +1,82 @@
+//! `m3w build`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Settings, default_threads, stop_on_interrupt};
+use crate::build::{BuildOptions, build};
+use crate::config::BuildConfig;
+use crate::source::Source;
+use crate::summary::Summary;
+
+/// Build a corpus from a list of URLs or from WARC files
+///
+/// Fetches the pages, aligns their text and images, fetches the images, and writes document and
+/// sequence shards. Interrupted at any moment, the same command goes on where it was.
+#[derive(Debug, Args)]
+pub(super) struct Build {
+    /// List of page URLs: text with one a line, or .csv, .tsv, .jsonl, .parquet with a URL column
+    #[arg(long, value_name = "FILE", required_unless_present = "warc", conflicts_with = "warc")]
+    urls: Option<PathBuf>,
+    /// Name of the column with the URLs
+    #[arg(long, value_name = "NAME", default_value = "url")]
+    url_column: String,
+    /// WARC files with pages (plain, or compressed by record)
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    warc: Vec<PathBuf>,
+    /// Take images only from the WARC files; fetch nothing
+    #[arg(long, requires = "warc")]
+    offline: bool,
+    /// Directory of the corpus
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Hugging Face tokenizer.json; without it one is trained on the documents
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// URL or e-mail address in the user agent, so that a site's owner can reach you
+    #[arg(long, value_name = "CONTACT")]
+    contact: Option<String>,
+    /// Allow addresses of private networks and of this machine: for tests and intranets
+    #[arg(long)]
+    allow_private_addresses: bool,
+    /// Seed of all random choices
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Processor threads; the result does not depend on them [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// No progress lines
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Build {
+    pub(super) fn run(self) -> Result<()> {
+        let mut config: BuildConfig = self.settings.load()?;
+        config.crawler.allow_private_addresses |= self.allow_private_addresses;
+        config.crawler.contact = self.contact.or(config.crawler.contact);
+        config.seed = self.seed.unwrap_or(config.seed);
+        let source = match self.urls {
+            Some(path) => Source::Urls {
+                path,
+                column: self.url_column,
+            },
+            None => Source::Warc(self.warc),
+        };
+        let options = BuildOptions {
+            source,
+            out: self.out,
+            config,
+            tokenizer: self.tokenizer,
+            fetch_missing_images: !self.offline,
+            threads: self.threads.map_or_else(default_threads, usize::from),
+            is_quiet: self.quiet,
+        };
+        let manifest = build(&options, &stop_on_interrupt()?)?;
+        Summary::new(&options.out, &manifest).print()
+    }
+}

@@ -1,0 +1,200 @@
+//! Documents to training rows.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use m3w_document::{Sha256, Tally};
+use m3w_shards::{
+    DocumentReader, FileEntry, Manifest, SequenceWriter, ShardInfo, Tokenizer, subsequence,
+    tokenize, write_atomically,
+};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::build::Stopped;
+use crate::corpus::Corpus;
+
+/// Most text a tokenizer is trained on: byte-pair merges settle long before, and the table of
+/// words is held in memory.
+const MAX_TRAINING_BYTES: u64 = 256 << 20;
+/// Name of the dataset in rows made from pages.
+const SOURCE: &str = "m3w";
+
+/// A finished shard of sequences.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Packed {
+    /// The shard.
+    pub sequences: FileEntry,
+    /// What was counted.
+    pub tally: Tally,
+}
+
+/// Packs every shard of documents in `corpus` into a shard of sequences beside it; those that the
+/// corpus's state records as packed are left as they are.
+///
+/// # Errors
+///
+/// [`Stopped`], or if a shard cannot be read or written.
+pub fn pack_all(
+    corpus: &Corpus,
+    documents: &[FileEntry],
+    tokenizer: &Tokenizer,
+    info: &ShardInfo,
+    threads: usize,
+    stop: &watch::Receiver<bool>,
+) -> Result<Vec<Packed>> {
+    thread_pool(threads)?.install(|| {
+        documents
+            .par_iter()
+            .enumerate()
+            .map(|(number, entry)| {
+                if let Some(packed) = corpus.packed(number)? {
+                    return Ok(packed);
+                }
+                if *stop.borrow() {
+                    return Err(Stopped.into());
+                }
+                let path = corpus.root().join(&entry.path);
+                let out = corpus.root().join(Corpus::sequences_name(number));
+                let packed = pack_shard(&path, &out, tokenizer, info)?;
+                corpus.publish_packed(number, &packed)?;
+                Ok(packed)
+            })
+            .collect()
+    })
+}
+
+/// Packs the documents of one corpus into a directory of its own, with another tokenizer or other
+/// windows.
+///
+/// # Errors
+///
+/// [`Stopped`], or if a shard or the tokenizer cannot be read, or the disk refuses.
+pub fn repack(
+    from: &Corpus,
+    out: &Path,
+    tokenizer: &Path,
+    info: &ShardInfo,
+    threads: usize,
+    stop: &watch::Receiver<bool>,
+) -> Result<Manifest> {
+    info.config.validate()?;
+    let documents = from.manifest()?.documents;
+    let tokenizer_bytes = std::fs::read(tokenizer)
+        .with_context(|| format!("cannot read the tokenizer {}", tokenizer.display()))?;
+    let tokenizer = Tokenizer::from_bytes(&tokenizer_bytes, &tokenizer.display().to_string())?;
+    let corpus = Corpus::at(out);
+    std::fs::create_dir_all(out.join("sequences"))
+        .with_context(|| format!("cannot make {}", out.display()))?;
+    write_atomically(&corpus.tokenizer_path(), &tokenizer_bytes)?;
+    let pool = thread_pool(threads)?;
+    let packed: Vec<Packed> = pool.install(|| {
+        documents
+            .par_iter()
+            .enumerate()
+            .map(|(number, entry)| {
+                if *stop.borrow() {
+                    return Err(Stopped.into());
+                }
+                let path = from.root().join(&entry.path);
+                let out = out.join(Corpus::sequences_name(number));
+                pack_shard(&path, &out, &tokenizer, info)
+            })
+            .collect::<Result<_>>()
+    })?;
+    let config = toml::to_string(&info.config).context("cannot write the configuration")?;
+    let mut manifest = Manifest::new(Sha256::of(config.as_bytes()), info.seed);
+    manifest.tokenizer_sha256 = Some(tokenizer.sha256());
+    for part in packed {
+        manifest.sequences.push(part.sequences);
+        manifest.tally.merge(&part.tally);
+    }
+    manifest.save(out)?;
+    Ok(manifest)
+}
+
+fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .context("cannot start the packing threads")
+}
+
+/// Packs one shard of documents into one shard of sequences.
+///
+/// # Errors
+///
+/// If either cannot be read or written.
+pub fn pack_shard(
+    documents: &Path,
+    out: &Path,
+    tokenizer: &Tokenizer,
+    info: &ShardInfo,
+) -> Result<Packed> {
+    let mut writer = SequenceWriter::create(out, info, tokenizer)?;
+    let mut tally = Tally::default();
+    for document in DocumentReader::open(documents)? {
+        let document = document?;
+        let tokenized = tokenize(&document, tokenizer)?;
+        let windows = (0..info.config.windows_per_document)
+            .map_while(|index| subsequence(&tokenized, info.seed, index, &info.config));
+        let mut is_packed = false;
+        for window in windows {
+            is_packed = true;
+            tally.add("sequence/kept", 1);
+            tally.add("sequence-content/tokens", window.token_count as u64);
+            tally.add("sequence-content/images", window.images.len() as u64);
+            writer.write(&window.into_row(SOURCE, tokenizer)?)?;
+        }
+        if !is_packed {
+            tally.add("sequence/no-text-after-image", 1);
+        }
+    }
+    Ok(Packed {
+        sequences: writer.finish()?.in_folder("sequences"),
+        tally,
+    })
+}
+
+/// Trains a tokenizer on the texts of the corpus's documents, in their order, up to
+/// 256 MiB of them.
+///
+/// # Errors
+///
+/// If a shard cannot be read, or the vocabulary is too small for the bytes.
+pub fn train_tokenizer(
+    corpus: &Corpus,
+    documents: &[FileEntry],
+    vocabulary_size: usize,
+) -> Result<Vec<u8>> {
+    let paths: Vec<PathBuf> = documents
+        .iter()
+        .map(|entry| corpus.root().join(&entry.path))
+        .collect();
+    let mut failure = None;
+    let used = AtomicU64::new(0);
+    let texts = paths
+        .iter()
+        .flat_map(|path| match DocumentReader::open(path) {
+            Ok(reader) => Box::new(reader) as Box<dyn Iterator<Item = _> + Send>,
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        })
+        .map_while(|document| match document {
+            Ok(document) => Some(document),
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        })
+        .flat_map(|document| {
+            let texts: Vec<String> = document.texts().map(|text| text.content.clone()).collect();
+            texts
+        })
+        .take_while(|text| {
+            used.fetch_add(text.len() as u64, Ordering::Relaxed) < MAX_TRAINING_BYTES
+        });
+    let bytes = m3w_shards::train_tokenizer(texts, vocabulary_size)?;
+    failure.map_or(Ok(bytes), |error| Err(error.into()))
+}

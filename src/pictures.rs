@@ -1,0 +1,120 @@
+//! The image stage: references to pictures, each URL fetched and decoded once.
+
+use std::sync::Arc;
+
+use data_url::DataUrl;
+use futures_util::future::join_all;
+use m3w_crawler::Crawler;
+use m3w_document::image::prepare;
+use m3w_document::{ConsentSignal, Image, ImageRef, Reason};
+use moka::future::Cache;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use crate::archive::Archive;
+use crate::config::BuildConfig;
+use crate::pipeline::{consent_signal, fetch_reason, on_worker};
+
+/// Other URLs of one picture that are tried when the chosen one fails.
+const MAX_ALTERNATIVES: usize = 2;
+/// What an entry of the cache weighs besides its bytes.
+const ENTRY_BYTES: u32 = 512;
+
+/// Fetches, decodes and scales pictures. Cheap to clone.
+///
+/// A picture that stands on many pages is fetched once while it stays in the cache, which holds at
+/// most `image_cache_bytes`; at most `images_in_flight` pictures are held as fetched bytes.
+#[derive(Clone)]
+pub struct Pictures {
+    config: Arc<BuildConfig>,
+    crawler: Crawler,
+    archive: Archive,
+    cache: Cache<String, Result<Image, Reason>>,
+    in_flight: Arc<Semaphore>,
+    workers: Arc<Semaphore>,
+}
+
+impl Pictures {
+    /// A stage that takes pictures from `archive` where it has them, and fetches the others.
+    #[must_use]
+    pub fn new(
+        config: &Arc<BuildConfig>,
+        crawler: Crawler,
+        archive: Archive,
+        workers: Arc<Semaphore>,
+    ) -> Self {
+        let cache = Cache::builder()
+            .max_capacity(config.image_cache_bytes)
+            .weigher(|url: &String, image: &Result<Image, Reason>| {
+                let bytes = url.len() + image.as_ref().map_or(0, |image| image.bytes.len());
+                u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_BYTES)
+            })
+            .build();
+        Self {
+            config: Arc::clone(config),
+            crawler,
+            archive,
+            cache,
+            in_flight: Arc::new(Semaphore::new(config.images_in_flight)),
+            workers,
+        }
+    }
+
+    /// The pictures of a document, or why there is none, in the order of the references.
+    pub async fn fetch_all(&self, references: Vec<ImageRef>) -> Vec<Result<Image, Reason>> {
+        join_all(references.into_iter().map(|reference| self.fetch(reference))).await
+    }
+
+    /// The picture of the first URL of the reference that has one; the reason is that of the URL
+    /// which the page would show.
+    async fn fetch(&self, reference: ImageRef) -> Result<Image, Reason> {
+        let mut picture = self.cached(&reference.url).await;
+        for url in reference.alternatives.iter().take(MAX_ALTERNATIVES) {
+            if picture.is_ok() {
+                break;
+            }
+            picture = self.cached(url).await.or(picture);
+        }
+        picture.map(|image| Image { reference, ..image })
+    }
+
+    async fn cached(&self, url: &Url) -> Result<Image, Reason> {
+        if url.scheme() == "data" {
+            return self.fetch_and_prepare(url).await;
+        }
+        self.cache
+            .get_with_by_ref(url.as_str(), self.fetch_and_prepare(url))
+            .await
+    }
+
+    async fn fetch_and_prepare(&self, url: &Url) -> Result<Image, Reason> {
+        let _held = self.in_flight.acquire().await;
+        let (bytes, consent) = self.bytes(url).await?;
+        let reference = ImageRef::new(url.clone());
+        let config = Arc::clone(&self.config);
+        on_worker(&self.workers, move || {
+            prepare(reference, &bytes, consent, &config.images)
+        })
+        .await
+        .unwrap_or(Err(Reason::new("decode/failed")))
+    }
+
+    async fn bytes(&self, url: &Url) -> Result<(bytes::Bytes, Vec<ConsentSignal>), Reason> {
+        if url.scheme() == "data" {
+            let (body, _) = DataUrl::process(url.as_str())
+                .ok()
+                .and_then(|data| data.decode_to_vec().ok())
+                .ok_or(Reason::new("fetch/bad-data-url"))?;
+            return Ok((body.into(), Vec::new()));
+        }
+        if let Some(bytes) = self.archive.image(url).await {
+            return Ok((bytes, Vec::new()));
+        }
+        if self.archive.is_closed() {
+            return Err(Reason::new("fetch/not-archived"));
+        }
+        let body = self.crawler.fetch_image(url).await.map_err(fetch_reason)?;
+        let consent = body.consent.into_iter().map(consent_signal).collect();
+        Ok((body.bytes, consent))
+    }
+}

