@@ -15,6 +15,7 @@
 //! one page, [`build`] runs it over a list and puts the results on disk, [`trainer`] feeds a model
 //! with them. The commands of the `m3w` program are thin layers over these modules.
 
+pub mod answer;
 pub mod archive;
 pub mod build;
 pub mod cmd;

@@ -1,1 +1,83 @@
-//! DOM trees to documents with images at their places.
+//! HTML and base URL in, text and images in DOM order out.
+
+use m3w_document::{Document, ImageRef, Reason};
+use url::Url;
+
+mod caption;
+mod config;
+mod content;
+mod dom;
+mod feed;
+mod image_url;
+mod lines;
+mod prune;
+pub mod srcset;
+mod tags;
+mod unwanted;
+mod walk;
+
+pub use config::{CaptionPlacement, Config, Mode};
+
+/// A page as a document, and what was left out of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aligned {
+    /// Texts and images in document order.
+    pub document: Document<ImageRef>,
+    /// Images that were left out, in document order.
+    pub dropped: Vec<Dropped>,
+    /// The bound that the page went over, if it did; what was read up to there is in the document.
+    pub given_up: Option<Reason>,
+    /// Inline SVG drawings, which are counted and not kept.
+    pub inline_svg: usize,
+}
+
+/// An image that was left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dropped {
+    /// Its URL, as far as the page names one; long ones are cut to 256 bytes.
+    pub url: Option<String>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Reads the page `html` that was fetched from `url`.
+///
+/// Any text is a page: bad HTML gives less, never an error. Time is linear in the page's length up
+/// to the bounds of `config`; memory is below 40 times the page's bytes.
+#[must_use]
+pub fn align(html: &str, url: &Url, config: &Config) -> Aligned {
+    let (tree, given_up) = dom::parse(html, config);
+    let base = image_url::base_url(&tree, url);
+    let images = image_url::Images { tree: &tree, base: &base, config };
+    let removed = prune::removed(&tree, url, config.mode);
+    let found = walk::walk(&images, &removed);
+    let mut document = Document::new(url.clone());
+    document.title = title(&tree);
+    document.language = language(&tree);
+    document.elements = found.elements;
+    Aligned { document, dropped: found.dropped, given_up, inline_svg: found.inline_svg }
+}
+
+/// The text of the first `<title>` that has any.
+fn title(tree: &dom::Tree) -> Option<String> {
+    let titles = tree.nodes.iter().enumerate().filter(|(_, node)| {
+        node.name() == "title" && node.kind == tags::Kind::Invisible
+    });
+    titles.into_iter().find_map(|(index, node)| {
+        let mut lines = lines::Lines::default();
+        for text in tree.nodes[index..node.end].iter().filter_map(dom::Node::text) {
+            lines.push(text, false);
+        }
+        lines.take()
+    })
+}
+
+/// The `lang` of `<html>`, if it is a tag and not a placeholder.
+fn language(tree: &dom::Tree) -> Option<String> {
+    let html = tree.nodes.iter().find(|node| node.name() == "html")?;
+    let tag = html.attribute("lang").or_else(|| html.attribute("xml:lang"))?.trim();
+    let is_tag = !tag.is_empty()
+        && tag.len() <= 35
+        && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_tag.then(|| tag.to_owned())
+}

@@ -95,7 +95,7 @@ pub struct CrossAttentionConfig {
     /// where text before the first image averages over every image of the row, later ones
     /// included. False, our rule: such text attends to nothing.
     #[serde(default)]
-    pub text_before_images_sees_all: bool,
+    pub text_before_images_averages_all: bool,
 }
 
 /// Where gated blocks stand among the language model's layers.
@@ -239,9 +239,7 @@ impl Config {
             require(value > 0, setting, value, "it must be at least 1")?;
         }
         require(
-            vision
-                .image_side_px
-                .is_multiple_of(vision.patch_side_px),
+            vision.image_side_px.is_multiple_of(vision.patch_side_px),
             "vision.patch_side_px",
             vision.patch_side_px,
             "it must divide vision.image_side_px",

@@ -145,7 +145,7 @@ impl ParameterStore {
 
     /// Parameters of these groups are handed out as variables, with gradients.
     #[must_use]
-    pub(crate) fn trainable(mut self, groups: &[Group]) -> Self {
+    pub fn trainable(mut self, groups: &[Group]) -> Self {
         self.trainable = groups.to_vec();
         self
     }
@@ -202,6 +202,12 @@ impl ParameterStore {
         self.trainable.contains(&group)
             // Training the language model trains its whole table.
             || (group == Group::Embeddings && self.trainable.contains(&Group::Language))
+    }
+
+    /// The variables handed out so far, by name.
+    #[must_use]
+    pub fn variables(&self) -> &BTreeMap<String, Var> {
+        &self.variables
     }
 
     /// Everything handed out and, of that, the variables, both by name.
@@ -291,8 +297,14 @@ mod tests {
         let tensor = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
         let tensors = BTreeMap::from([("w".to_owned(), tensor)]);
         let mut store = ParameterStore::from_tensors(tensors, "file.safetensors");
-        let message = store.get("w", &[3, 2], Init::Zeros).unwrap_err().to_string();
-        assert!(message.contains("[2, 3]") && message.contains("[3, 2]"), "{message}");
+        let message = store
+            .get("w", &[3, 2], Init::Zeros)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("[2, 3]") && message.contains("[3, 2]"),
+            "{message}"
+        );
         let message = store.get("v", &[1], Init::Zeros).unwrap_err().to_string();
         assert!(message.contains("no tensor `v`"), "{message}");
     }

@@ -1,1 +1,70 @@
 //! Flamingo in candle: tensors in, tensors out.
+//!
+//! A [`Flamingo`] (Alayrac et al. 2022, arXiv 2204.14198) reads rows of text with pictures between
+//! the words. A vision encoder turns each picture into patch tokens, the Perceiver Resampler turns
+//! those into a fixed number of latents, and gated cross-attention blocks between the layers of a
+//! language model let each text token read the latents of the image it belongs to. The gates
+//! start closed, so training starts from the language model as it was.
+//!
+//! - [`Config`] says how large everything is; one set of modules covers the settings of the
+//!   paper and of OpenFlamingo, and parameters have OpenFlamingo's names.
+//! - [`Inputs`] is a batch, its shapes checked. Which image a token reads is an explicit index
+//!   per token; 0, or an index beyond the images, reads nothing.
+//! - [`Flamingo::forward`] gives scores, [`Flamingo::loss`] the training loss, [`generate()`]
+//!   continues a prompt.
+//! - [`train::Trainer`] takes steps and can be saved and resumed bit for bit on the CPU.
+//! - [`Checkpoint`] is a model on disk: weights as safetensors and the configuration as TOML.
+//!
+//! Everything runs in f32 on the CPU. A program that trains should call [`keep_freed_memory`]
+//! first thing.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use m3w_model::{Config, Flamingo, Inputs, ParameterStore, SpecialTokens};
+//!
+//! let config: Config = toml::from_str(
+//!     "vision = { image_side_px = 8, patch_side_px = 4, width = 8, layers = 1, heads = 2 }
+//!      resampler = { latents = 2, layers = 1, heads = 2, head_dim = 4 }
+//!      cross_attention = { every = 1, heads = 2, head_dim = 4 }
+//!      language = { width = 8, layers = 2, heads = 2 }",
+//! )?;
+//! let special = SpecialTokens { image: 4, end_of_chunk: 3, bos: 1, eos: 2, pad: 0 };
+//! let model = Flamingo::new(&config.with_vocabulary(10), special, ParameterStore::seeded(1))?;
+//! let tokens = Tensor::new(&[[1_u32, 4, 7, 8, 3]], &Device::Cpu)?;
+//! let pixels = Tensor::zeros((1, 1, 1, 3, 8, 8), DType::F32, &Device::Cpu)?;
+//! let logits = model.forward(&Inputs::new(tokens, None, pixels, None)?)?;
+//! assert_eq!(logits.dims(), [1, 5, 10]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod error;
+mod flamingo;
+mod gated_xattn;
+mod generate;
+mod init;
+mod inputs;
+mod language;
+mod loss;
+mod memory;
+mod ops;
+mod resampler;
+pub mod train;
+mod vision;
+
+pub use config::{
+    Activation, Attend, Config, CrossAttentionConfig, LanguageConfig, Placement, ResamplerConfig,
+    VisionConfig,
+};
+pub use error::{Error, Result};
+pub use flamingo::{Flamingo, parameter_counts};
+pub use gated_xattn::{GatedBlock, MaskedCrossAttention, MediaKeysValues, MediaMask};
+pub use generate::{GenerateOptions, generate};
+pub use init::{Group, ParameterStore};
+pub use inputs::{Inputs, SpecialTokens};
+pub use language::{Decoder, LanguageModel, LayerCache, Positions};
+pub use loss::cross_entropy;
+pub use memory::keep_freed_memory;
+pub use resampler::Resampler;
+pub use train::Checkpoint;
+pub use vision::VisionTransformer;

@@ -109,21 +109,26 @@ impl UsefulStarts {
     fn of(tokenized: &Tokenized, length: usize) -> Self {
         let last_start = tokenized.ids.len().saturating_sub(length);
         let mut ranges = Vec::with_capacity(tokenized.images.len());
-        let mut previous_image = None;
+        let mut first_start = 0;
+        let mut word = 0;
         // The first image of a window is kept and has the least distance to a word after any of
         // its images, so a start is useful exactly if the first image from there on, and the first
         // word behind that, are both within the window.
         for image in &tokenized.images {
-            let after_previous = previous_image.map_or(0, |position: usize| position + 1);
-            previous_image = Some(image.position);
-            let Some(word) = first_word(tokenized, image.position) else {
+            // The word behind one image is the word behind the next one too, or stands before it.
+            word = word.max(image.position + 1);
+            while tokenized.ids.get(word).is_some_and(|id| tokenized.special.contains(*id)) {
+                word += 1;
+            }
+            if word == tokenized.ids.len() {
                 break;
-            };
-            let first = after_previous.max((word + 1).saturating_sub(length));
+            }
+            let first = first_start.max((word + 1).saturating_sub(length));
             let end = image.position.min(last_start) + 1;
             if first < end {
                 ranges.push(first..end);
             }
+            first_start = image.position + 1;
         }
         let count = ranges.iter().map(ExactSizeIterator::len).sum();
         Self { ranges, count }
@@ -139,16 +144,6 @@ impl UsefulStarts {
         }
         None
     }
-}
-
-/// Index of the first token after `position` that is not special.
-fn first_word(tokenized: &Tokenized, position: usize) -> Option<usize> {
-    let is_word = |id: &u32| !tokenized.special.contains(*id);
-    let behind = &tokenized.ids[position + 1..];
-    behind
-        .iter()
-        .position(is_word)
-        .map(|offset| position + 1 + offset)
 }
 
 impl Subsequence {

@@ -1,0 +1,191 @@
+//! Machine-readable statements on reuse, and what follows from them.
+//!
+//! What was seen travels with each page as [`Signal`]s; what to do about it is one pure function,
+//! [`decide`]. Read are `X-Robots-Tag` headers, `<meta name=robots>` and `<meta>` with our own
+//! product token, and the TDM Reservation Protocol's header and `<meta>`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::PRODUCT_TOKEN;
+use crate::meta::Meta;
+
+/// A statement on reuse, as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Signal {
+    /// Where it stood: `x-robots-tag`, `meta-robots`, `meta-mwwbot`, `tdm-reservation`,
+    /// `meta-tdm-reservation`.
+    pub channel: String,
+    /// Its text.
+    pub value: String,
+}
+
+/// What may be kept of a page. For an image's own headers, either `false` drops it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the page, its text above all, may be kept.
+    pub page_allowed: bool,
+    /// Whether its images may be kept.
+    pub images_allowed: bool,
+}
+
+impl Decision {
+    const KEEP: Self = Self {
+        page_allowed: true,
+        images_allowed: true,
+    };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            page_allowed: self.page_allowed && other.page_allowed,
+            images_allowed: self.images_allowed && other.images_allowed,
+        }
+    }
+}
+
+/// The signals in an answer's headers, given as names in any case and values.
+pub fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Signal> {
+    headers
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let channel = ["x-robots-tag", "tdm-reservation"]
+                .into_iter()
+                .find(|channel| name.eq_ignore_ascii_case(channel))?;
+            Some(Signal {
+                channel: channel.to_owned(),
+                value: value.trim().to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// The signals in a page's `<meta>` elements; those in comments, scripts and text are none.
+#[must_use]
+pub fn from_html(html: &str) -> Vec<Signal> {
+    from_metas(&crate::meta::metas(html))
+}
+
+pub(crate) fn from_metas(metas: &[Meta]) -> Vec<Signal> {
+    metas
+        .iter()
+        .filter(|meta| {
+            ["robots", PRODUCT_TOKEN, "tdm-reservation"].contains(&meta.name.as_str())
+        })
+        .map(|meta| Signal {
+            channel: format!("meta-{}", meta.name),
+            value: meta.content.trim().to_owned(),
+        })
+        .collect()
+}
+
+/// What the signals leave us, if `agent` is our product token.
+///
+/// `noai` and a TDM reservation close page and images; `noindex` and `none` close the page;
+/// `noimageai` and `noimageindex` close the images. Whatever is closed by one signal stays closed.
+#[must_use]
+pub fn decide(signals: &[Signal], agent: &str) -> Decision {
+    signals
+        .iter()
+        .map(|signal| match signal.channel.as_str() {
+            "tdm-reservation" | "meta-tdm-reservation" => decide_tdm(&signal.value),
+            "x-robots-tag" => decide_robots_tag(&signal.value, agent),
+            _ => signal
+                .value
+                .split(',')
+                .map(decide_directive)
+                .fold(Decision::KEEP, Decision::and),
+        })
+        .fold(Decision::KEEP, Decision::and)
+}
+
+/// TDMRep, 4.2: 1 means that rights are reserved.
+fn decide_tdm(value: &str) -> Decision {
+    Decision {
+        page_allowed: value.trim() != "1",
+        images_allowed: value.trim() != "1",
+    }
+}
+
+/// A list of directives, of which each may stand behind the name of the agent that it and those
+/// after it are for: `otherbot: noai, noindex`.
+fn decide_robots_tag(value: &str, agent: &str) -> Decision {
+    let mut is_for_us = true;
+    let mut decision = Decision::KEEP;
+    for part in value.split(',') {
+        let directive = match part.split_once(':') {
+            // `unavailable_after: 25 Jun 2010 15:00:00 PST`, `max-snippet: 20`: a value, not an
+            // agent.
+            Some((name, _)) if has_value(name.trim()) => continue,
+            Some((name, directive)) => {
+                is_for_us = name.trim().eq_ignore_ascii_case(agent) || name.trim() == "*";
+                directive
+            }
+            None => part,
+        };
+        if is_for_us {
+            decision = decision.and(decide_directive(directive));
+        }
+    }
+    decision
+}
+
+/// The directives that come with a value behind a colon.
+fn has_value(name: &str) -> bool {
+    ["unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"]
+        .iter()
+        .any(|directive| name.eq_ignore_ascii_case(directive))
+}
+
+fn decide_directive(directive: &str) -> Decision {
+    let (page_allowed, images_allowed) = match directive.trim().to_ascii_lowercase().as_str() {
+        "noai" => (false, false),
+        "noindex" | "none" => (false, true),
+        "noimageai" | "noimageindex" => (true, false),
+        _ => (true, true),
+    };
+    Decision {
+        page_allowed,
+        images_allowed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(value: &str) -> (bool, bool) {
+        let signals = from_headers([("X-Robots-Tag", value)]);
+        let decision = decide(&signals, "mwwbot");
+        (decision.page_allowed, decision.images_allowed)
+    }
+
+    #[test]
+    fn directives_close_what_they_name() {
+        assert_eq!(header("noarchive, NoAI , nofollow"), (false, false));
+        assert_eq!(header("noimageai"), (true, false));
+        assert_eq!(header("none"), (false, true));
+        assert_eq!(header("all"), (true, true));
+    }
+
+    #[test]
+    fn a_directive_for_another_agent_is_not_for_us() {
+        assert_eq!(header("otherbot: noai, noindex"), (true, true));
+        assert_eq!(header("otherbot: noai, MwwBot: noimageai"), (true, false));
+        assert_eq!(header("unavailable_after: 25 Jun 2010 15:00:00 PST, noai"), (false, false));
+    }
+
+    #[test]
+    fn metas_speak_for_all_agents_or_for_ours() {
+        let html = "<meta name=robots content='noimageai'><meta name=MWWBOT content=noindex><meta name=otherbot content=noai>";
+        let signals = from_html(html);
+        assert_eq!(signals.len(), 2);
+        let decision = decide(&signals, "mwwbot");
+        assert!(!decision.page_allowed && !decision.images_allowed);
+    }
+
+    #[test]
+    fn a_tdm_reservation_of_one_closes_everything() {
+        let decision = |value| decide(&from_headers([("tdm-reservation", value)]), "mwwbot");
+        assert!(!decision("1").page_allowed && !decision("1").images_allowed);
+        assert_eq!(decision("0"), Decision::KEEP);
+    }
+}

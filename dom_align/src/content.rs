@@ -1,0 +1,149 @@
+//! Which part of a page a reader came for.
+//!
+//! Each block of text gets a score: its characters outside links, less what its links weigh. Running
+//! text scores high, a menu below zero. The score of an element is the sum over its blocks, so the
+//! element with the largest sum holds the content and as few menus as possible: a smaller one
+//! would lose text, a larger one would gain only links. Inside it, subtrees with a negative sum are
+//! left out. Both steps are one loop over the nodes.
+//!
+//! The idea of judging by text outside links is that of Readability and of Kohlschütter et al.
+//! 2010 (Boilerplate Detection using Shallow Text Features); summing signed scores over the tree
+//! replaces their thresholds for containers.
+
+use crate::dom::{Node, Tree};
+use crate::tags::Kind;
+
+/// Characters that a block costs in which links prevail, besides its links' own.
+const LINK_BLOCK_COST: f64 = 20.0;
+
+/// Characters of running text from which a page is believed to have content.
+const MIN_CONTENT_CHARACTERS: usize = 250;
+
+/// Characters of running text up to which a page without a declared main part may be a list.
+const MAX_LIST_CHARACTERS: usize = 200;
+
+/// Characters that are not white space under each node, without removed subtrees.
+pub(crate) fn text_lengths(tree: &Tree, removed: &[Option<&'static str>]) -> Vec<usize> {
+    let mut lengths = vec![0; tree.nodes.len()];
+    for index in (1..tree.nodes.len()).rev() {
+        let node = &tree.nodes[index];
+        if removed[index].is_some() || matches!(node.kind, Kind::Invisible | Kind::Svg) {
+            lengths[index] = 0;
+            continue;
+        }
+        if let Some(text) = node.text() {
+            lengths[index] = text.chars().filter(|c| !c.is_whitespace()).count();
+        }
+        lengths[node.parent] += lengths[index];
+    }
+    lengths
+}
+
+/// Marks all but the content as removed. False if what is left is too short to believe in.
+pub(crate) fn choose(
+    tree: &Tree,
+    removed: &mut [Option<&'static str>],
+    visible: &[Option<&'static str>],
+) -> bool {
+    let sums = sums(tree, removed);
+    let lengths = text_lengths(tree, removed);
+    let main = main_part(tree, &lengths);
+    let scope = main.unwrap_or(0);
+    let (mut best, mut best_score) = (scope, f64::MIN);
+    for index in scope..tree.nodes[scope].end {
+        let score = sums[index] * preference(&tree.nodes[index]);
+        // Of equals the innermost.
+        if tree.nodes[index].is_element() && score >= best_score * env("GROW",1.0) {
+            (best, best_score) = (index, score);
+        }
+    }
+    // A page that mostly links is a list of links, and they are its content.
+    let is_list = lengths[best] * 2 < lengths[scope]
+        && (main.is_some() || lengths[best] < MAX_LIST_CHARACTERS);
+    if is_list {
+        best = scope;
+    }
+    let all = text_lengths(tree, visible)[0];
+    let is_enough = lengths[best] >= MIN_CONTENT_CHARACTERS.min(all / 2);
+    let content = best..tree.nodes[best].end;
+    let mut index = 1;
+    while index < tree.nodes.len() {
+        let node = &tree.nodes[index];
+        let holds_content = index < content.start && node.end >= content.end;
+        let is_outside = !content.contains(&index) && !holds_content;
+        let is_links = !is_list
+            && index > content.start
+            && node.is_element()
+            && sums[index] < -LINK_BLOCK_COST * 2.0;
+        if removed[index].is_none() && (is_outside || is_links) {
+            removed[index] = Some("align/boilerplate");
+        }
+        index = if removed[index].is_some() { node.end } else { index + 1 };
+    }
+    is_enough
+}
+
+/// Whether the page declares the element to be its main part.
+pub(crate) fn is_main(node: &Node) -> bool {
+    node.name() == "main"
+        || node.attribute("role") == Some("main")
+        || node.attribute("itemprop") == Some("articleBody")
+}
+
+/// The element that the page declares to be its main part, if it holds much of its text.
+fn main_part(tree: &Tree, lengths: &[usize]) -> Option<usize> {
+    let is_landmark =
+        |node: &Node| node.name() == "main" || node.attribute("role") == Some("main");
+    (0..tree.nodes.len())
+        .find(|index| is_landmark(&tree.nodes[*index]))
+        .filter(|index| lengths[*index] * 3 > lengths[0])
+}
+
+/// Signed scores of all elements.
+fn sums(tree: &Tree, removed: &[Option<&'static str>]) -> Vec<f64> {
+    let count = tree.nodes.len();
+    // Characters outside and inside links, by the block that holds them.
+    let (mut plain, mut linked) = (vec![0.0; count], vec![0.0; count]);
+    let mut block = vec![0; count];
+    let mut link_end = 0;
+    let mut is_gone_until = 0;
+    for (index, node) in tree.nodes.iter().enumerate() {
+        let is_block = node.kind.breaks_text() || node.kind == Kind::TableCell;
+        block[index] = if is_block { index } else { block[node.parent] };
+        if index < is_gone_until {
+            continue;
+        }
+        if removed[index].is_some() || matches!(node.kind, Kind::Invisible | Kind::Svg) {
+            is_gone_until = node.end;
+        } else if node.kind == Kind::Anchor && node.attribute("href").is_some() {
+            link_end = link_end.max(node.end);
+        } else if let Some(text) = node.text() {
+            let length = text.chars().filter(|c| !c.is_whitespace()).count() as f64;
+            let side = if index < link_end { &mut linked } else { &mut plain };
+            side[block[index]] += length;
+        }
+    }
+    let mut sums = vec![0.0; count];
+    for (index, node) in tree.nodes.iter().enumerate().rev() {
+        let all = plain[index] + linked[index];
+        if all > 0.0 && (all >= env("SHORT",0.0) || linked[index] > plain[index]) {
+            sums[index] += if linked[index] > plain[index] {
+                plain[index] - linked[index] - LINK_BLOCK_COST
+            } else {
+                plain[index] - linked[index]
+            };
+        }
+        if index > 0 {
+            let share = if sums[index] < 0.0 { env("LAMBDA", 1.0) } else { 1.0 };
+            sums[node.parent] += sums[index] * share;
+        }
+    }
+    sums
+}
+
+/// By how much an element is preferred for what it is.
+fn preference(node: &Node) -> f64 {
+    if is_main(node) || node.name() == "article" { env("PREF", 1.2) } else { 1.0 }
+}
+
+fn env(name: &str, default: f64) -> f64 { std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default) }

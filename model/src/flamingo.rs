@@ -1,0 +1,333 @@
+//! The whole model: pictures through encoder and resampler, text through the language model with
+//! a gated block before some of its layers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::{Device, Tensor, Var};
+
+use crate::config::Config;
+use crate::gated_xattn::{GatedBlock, MediaKeysValues, MediaMask, seen_images};
+use crate::init::{Group, ParameterStore};
+use crate::inputs::{Inputs, SpecialTokens};
+use crate::language::{Decoder, LanguageModel, LayerCache, Positions};
+use crate::loss::cross_entropy;
+use crate::resampler::Resampler;
+use crate::vision::VisionTransformer;
+use crate::{Error, Result};
+
+/// Where the language model's layers stand among the parameters.
+const LANGUAGE_PREFIX: &str = "lang_encoder.model.";
+
+/// A Flamingo.
+///
+/// Holds each parameter once, as f32 on the CPU. All state of a call lives in its arguments, so
+/// calls from several threads do not disturb each other.
+pub struct Flamingo {
+    config: Config,
+    special: SpecialTokens,
+    parameters: BTreeMap<String, Tensor>,
+    variables: BTreeMap<String, Var>,
+    vision: VisionTransformer,
+    resampler: Resampler,
+    /// One place for each layer of the language model.
+    gated_blocks: Vec<Option<GatedBlock>>,
+    language: Box<dyn LanguageModel>,
+}
+
+/// What the gated blocks of one call attend to.
+pub(crate) struct Media {
+    /// For each layer with a gated block, the keys and values there.
+    keys_values: Vec<Option<MediaKeysValues>>,
+    images: usize,
+}
+
+impl Flamingo {
+    /// Builds a model, all of it frozen; a [`crate::train::Trainer`] makes variables of the groups
+    /// it trains.
+    ///
+    /// # Errors
+    /// The configuration cannot be built, or the store does not hold what it asks for.
+    pub fn new(
+        config: &Config,
+        special: SpecialTokens,
+        mut parameters: ParameterStore,
+    ) -> Result<Self> {
+        config.validate()?;
+        check_special_tokens(&special, config.language.vocabulary)?;
+        let store = &mut parameters;
+        let vision = VisionTransformer::new(&config.vision, store, "vision_encoder")?;
+        let width = config.vision.width;
+        let resampler = Resampler::new(&config.resampler, width, store, "perceiver.")?;
+        let language = Decoder::new(&config.language, store, LANGUAGE_PREFIX)?;
+        let gated_layers = config.gated_layers();
+        let gated_blocks = (0..config.language.layers)
+            .map(|layer| {
+                let prefix = format!("{LANGUAGE_PREFIX}layers.{layer}.gated_cross_attn_layer.");
+                let widths = [config.language.width, width];
+                gated_layers
+                    .contains(&layer)
+                    .then(|| GatedBlock::new(&config.cross_attention, widths, store, &prefix))
+                    .transpose()
+            })
+            .collect::<Result<_>>()?;
+        let (parameters, variables) = parameters.into_parts();
+        Ok(Self {
+            config: config.clone(),
+            special,
+            parameters,
+            variables,
+            vision,
+            resampler,
+            gated_blocks,
+            language: Box::new(language),
+        })
+    }
+
+    /// The same weights, those of `groups` as variables with gradients and all others frozen.
+    pub(crate) fn with_trainable(self, groups: &[Group]) -> Result<Self> {
+        let store = ParameterStore::from_tensors(self.parameters, "model").trainable(groups);
+        Self::new(&self.config, self.special, store)
+    }
+
+    /// The sizes it was built with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The token ids it was built with.
+    #[must_use]
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// Every parameter by its name.
+    #[must_use]
+    pub fn parameters(&self) -> &BTreeMap<String, Tensor> {
+        &self.parameters
+    }
+
+    /// The parameters that are trained, by name.
+    #[must_use]
+    pub fn variables(&self) -> &BTreeMap<String, Var> {
+        &self.variables
+    }
+
+    /// For each gated block, by its layer: how far its attention gate and its feed-forward gate
+    /// are open (tanh of the gate).
+    ///
+    /// # Errors
+    /// A gate cannot be read.
+    pub fn gate_openings(&self) -> Result<Vec<(usize, [f32; 2])>> {
+        let blocks = self.gated_blocks.iter().enumerate();
+        blocks
+            .filter_map(|(layer, block)| Some((layer, block.as_ref()?)))
+            .map(|(layer, block)| Ok((layer, block.openings()?)))
+            .collect()
+    }
+
+    /// Latents `[M, latents, vision width]` of M pictures or clips `[M, F, 3, H, W]`.
+    ///
+    /// # Errors
+    /// The pictures have another size than the encoder.
+    pub fn encode_images(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (count, frames, channels, height, width) = pixels.dims5()?;
+        let pictures = pixels.reshape((count * frames, channels, height, width))?;
+        let tokens = self.vision.forward(&pictures)?; // [M * F, patches, width]
+        let (_, patches, width) = tokens.dims3()?;
+        let tokens = tokens.reshape((1, count, frames, patches, width))?;
+        Ok(self.resampler.forward(&tokens)?.squeeze(0)?)
+    }
+
+    /// Scores over the vocabulary, `[B, L, V]`.
+    ///
+    /// # Errors
+    /// The inputs do not fit the configuration.
+    pub fn forward(&self, inputs: &Inputs) -> Result<Tensor> {
+        self.language.logits(&self.hidden(inputs)?)
+    }
+
+    /// Mean cross entropy over the targets of `inputs`, in nats; a scalar, 0 where there is no
+    /// target. Scores are computed only where a target is predicted.
+    ///
+    /// # Errors
+    /// The inputs do not fit the configuration.
+    pub fn loss(&self, inputs: &Inputs) -> Result<Tensor> {
+        let (positions, targets) = inputs.targets(&self.special)?;
+        if targets.is_empty() {
+            return cross_entropy(&Tensor::zeros_like(&inputs.pixels)?, &targets);
+        }
+        let hidden = self.hidden(inputs)?.flatten(0, 1)?; // [B * L, width]
+        let count = positions.len();
+        let positions = Tensor::from_vec(positions, count, &Device::Cpu)?;
+        let logits = self.language.logits(&hidden.index_select(&positions, 0)?)?; // [T, V]
+        cross_entropy(&logits, &targets)
+    }
+
+    /// The last layer's output, `[B, L, width]`.
+    fn hidden(&self, inputs: &Inputs) -> Result<Tensor> {
+        let image_index = inputs.image_indices(&self.special)?;
+        let media = self.media(&self.batch_latents(inputs, &image_index)?)?;
+        let mask = self.mask(&image_index, media.images)?;
+        let (_, length) = inputs.size();
+        let positions = self.positions(0, length)?;
+        self.run(&inputs.tokens, &positions, Some((&media, &mask)), None)
+    }
+
+    /// Latents `[B, N, R, width]` of a batch. Slots that no token attends to are not encoded:
+    /// their latents are zeros that nothing reads.
+    fn batch_latents(&self, inputs: &Inputs, image_index: &[Vec<u8>]) -> Result<Tensor> {
+        let (batch, images) = (inputs.pixels.dim(0)?, inputs.pixels.dim(1)?);
+        let gated = &self.config.cross_attention;
+        let used: BTreeSet<usize> = image_index
+            .iter()
+            .enumerate()
+            .flat_map(|(row, index)| {
+                let distinct: BTreeSet<usize> = index.iter().map(|i| usize::from(*i)).collect();
+                distinct.into_iter().flat_map(move |index| {
+                    seen_images(
+                        index,
+                        images,
+                        gated.attend,
+                        gated.text_before_images_averages_all,
+                    )
+                    .map(move |image| row * images + image)
+                })
+            })
+            .collect();
+        let (latents, width) = (self.config.resampler.latents, self.config.vision.width);
+        let nothing = Tensor::zeros((1, latents, width), inputs.pixels.dtype(), &Device::Cpu)?;
+        let slots = batch * images;
+        let (known, place) = if used.is_empty() {
+            (nothing, vec![0_u32; slots])
+        } else {
+            let chosen: Vec<u32> = used.iter().map(|slot| *slot as u32).collect();
+            let chosen = Tensor::from_vec(chosen, used.len(), &Device::Cpu)?;
+            let pixels = inputs.pixels.flatten(0, 1)?.index_select(&chosen, 0)?;
+            let encoded = self.encode_images(&pixels)?; // [used, R, width]
+            let mut place = vec![used.len() as u32; slots];
+            for (at, slot) in used.iter().enumerate() {
+                place[*slot] = at as u32;
+            }
+            (Tensor::cat(&[encoded, nothing], 0)?, place)
+        };
+        let place = Tensor::from_vec(place, slots, &Device::Cpu)?;
+        Ok(known
+            .index_select(&place, 0)?
+            .reshape((batch, images, latents, width))?)
+    }
+
+    /// What the gated blocks read from latents `[B, N, R, width]`.
+    pub(crate) fn media(&self, latents: &Tensor) -> Result<Media> {
+        let keys_values = self
+            .gated_blocks
+            .iter()
+            .map(|block| {
+                block
+                    .as_ref()
+                    .map(|block| block.keys_values(latents))
+                    .transpose()
+            })
+            .collect::<Result<_>>()?;
+        Ok(Media {
+            keys_values,
+            images: latents.dim(1)?,
+        })
+    }
+
+    /// The mask for image indices `[B][T]` over `images` images.
+    pub(crate) fn mask(&self, image_index: &[Vec<u8>], images: usize) -> Result<MediaMask> {
+        let gated = &self.config.cross_attention;
+        MediaMask::new(
+            image_index,
+            images,
+            self.config.resampler.latents,
+            gated.attend,
+            gated.text_before_images_averages_all,
+        )
+    }
+
+    /// Positions `start .. start + count`, if the language model reaches that far.
+    pub(crate) fn positions(&self, start: usize, count: usize) -> Result<Positions> {
+        let longest = self.language.max_positions();
+        if start + count > longest {
+            return Err(Error::Input {
+                what: "tokens",
+                expected: format!("at most {longest} in a row, the model's max_positions"),
+                found: (start + count).to_string(),
+            });
+        }
+        Positions::new(start, count)
+    }
+
+    /// Tokens `[B, T]` to the last layer's output `[B, T, width]`.
+    pub(crate) fn run(
+        &self,
+        tokens: &Tensor,
+        positions: &Positions,
+        media: Option<(&Media, &MediaMask)>,
+        mut caches: Option<&mut [LayerCache]>,
+    ) -> Result<Tensor> {
+        let mut hidden = self.language.embed(tokens)?;
+        for (layer, block) in self.gated_blocks.iter().enumerate() {
+            if let Some(block) = block {
+                let here = media.and_then(|(media, mask)| {
+                    let keys_values = media.keys_values[layer].as_ref()?;
+                    Some((keys_values, mask))
+                });
+                hidden = block.forward(&hidden, here)?;
+            }
+            let cache = caches.as_deref_mut().map(|caches| &mut caches[layer]);
+            hidden = self.language.layer(layer, &hidden, positions, cache)?;
+        }
+        Ok(hidden)
+    }
+
+    /// The language model, for scores of single positions.
+    pub(crate) fn language(&self) -> &dyn LanguageModel {
+        self.language.as_ref()
+    }
+}
+
+fn check_special_tokens(special: &SpecialTokens, vocabulary: usize) -> Result<()> {
+    let SpecialTokens {
+        image,
+        end_of_chunk,
+        bos,
+        eos,
+        pad,
+    } = *special;
+    let largest = [image, end_of_chunk, bos, eos, pad].into_iter().max();
+    match largest {
+        Some(id) if id as usize >= vocabulary => Err(Error::Setting {
+            setting: "language.vocabulary".to_owned(),
+            found: vocabulary.to_string(),
+            must: format!("it must be above the special token id {id}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// How many parameters a model of this configuration has, by [`Group`] name, in the order a
+/// picture meets them. Allocates no weights.
+///
+/// # Errors
+/// The configuration cannot be built.
+pub fn parameter_counts(config: &Config) -> Result<Vec<(String, usize)>> {
+    let special = SpecialTokens {
+        image: 0,
+        end_of_chunk: 0,
+        bos: 0,
+        eos: 0,
+        pad: 0,
+    };
+    let model = Flamingo::new(config, special, ParameterStore::describing())?;
+    let mut counts = BTreeMap::<Group, usize>::new();
+    for (name, tensor) in model.parameters() {
+        *counts.entry(Group::of(name)).or_default() += tensor.elem_count();
+    }
+    Ok(counts
+        .into_iter()
+        .map(|(group, count)| (group.name().to_owned(), count))
+        .collect())
+}

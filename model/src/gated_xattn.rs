@@ -1,0 +1,305 @@
+//! Gated cross-attention (Alayrac et al. 2022, section 2.2 and figure 4): text attends to the
+//! latents of its image, and the result enters the language model through gates that start
+//! closed.
+
+use candle_core::{Device, Tensor};
+
+use crate::Result;
+use crate::config::{Activation, Attend, CrossAttentionConfig};
+use crate::init::{Init, ParameterStore};
+use crate::ops::{LayerNorm, Linear, MASKED_SCORE, attend, join_heads, split_heads};
+use crate::resampler::{FeedForward, keys_and_values};
+
+/// Which latents each token may attend to.
+///
+/// Holds B * L * N * R numbers of four bytes.
+pub struct MediaMask {
+    /// `[B, 1, L, N * R]`: 0 where a token sees a latent, else a score that weighs nothing.
+    bias: Tensor,
+    /// `[B, 1, L, 1]`: 1 for a token that sees some image, 0 for one that sees none.
+    sees_any: Tensor,
+    /// `[B, 1, L, 1]`, factors of the queries: 0 for a token that averages over everything.
+    query_scale: Option<Tensor>,
+}
+
+impl MediaMask {
+    /// The mask for image indices `[B][L]` (1 for the first image; 0 or beyond `images` for
+    /// none) over `images` slots of `latents` latents each.
+    ///
+    /// Under `before_sees_all` and [`Attend::AllPrevious`] index 0 averages over every image, all
+    /// alike, which is what OpenFlamingo's fully masked softmax comes to.
+    ///
+    /// # Errors
+    /// Rows of unequal length.
+    pub fn new(
+        image_index: &[Vec<u8>],
+        images: usize,
+        latents: usize,
+        mode: Attend,
+        before_sees_all: bool,
+    ) -> Result<Self> {
+        let (batch, length) = (image_index.len(), image_index.first().map_or(0, Vec::len));
+        let mut bias = Vec::with_capacity(batch * length * images * latents);
+        let mut sees_any = Vec::with_capacity(batch * length);
+        for index in image_index
+            .iter()
+            .flatten()
+            .map(|index| usize::from(*index))
+        {
+            let seen = seen_images(index, images, mode, before_sees_all);
+            sees_any.push(if seen.is_empty() { 0.0_f32 } else { 1.0 });
+            for image in 0..images {
+                let score = if seen.contains(&image) {
+                    0.0
+                } else {
+                    MASKED_SCORE
+                };
+                bias.extend(std::iter::repeat_n(score, latents));
+            }
+        }
+        let cpu = &Device::Cpu;
+        // A query of zeros scores every key alike and passes no gradient to any.
+        let averages = before_sees_all && mode == Attend::AllPrevious;
+        let query_scale = averages
+            .then(|| {
+                let scales = image_index.iter().flatten();
+                let scales: Vec<f32> = scales.map(|index| f32::from((*index).min(1))).collect();
+                Tensor::from_vec(scales, (batch, 1, length, 1), cpu)
+            })
+            .transpose()?;
+        Ok(Self {
+            bias: Tensor::from_vec(bias, (batch, 1, length, images * latents), cpu)?,
+            sees_any: Tensor::from_vec(sees_any, (batch, 1, length, 1), cpu)?,
+            query_scale,
+        })
+    }
+
+    /// A mask under which each of `batch` x `length` tokens sees all `sources` latents.
+    ///
+    /// # Errors
+    /// Allocation by candle fails.
+    pub fn everything(batch: usize, length: usize, sources: usize) -> Result<Self> {
+        let f32 = candle_core::DType::F32;
+        Ok(Self {
+            bias: Tensor::zeros((batch, 1, length, sources), f32, &Device::Cpu)?,
+            sees_any: Tensor::ones((batch, 1, length, 1), f32, &Device::Cpu)?,
+            query_scale: None,
+        })
+    }
+}
+
+/// The images, counted from 0, that a token of this image index sees.
+pub(crate) fn seen_images(
+    index: usize,
+    images: usize,
+    mode: Attend,
+    before_sees_all: bool,
+) -> std::ops::Range<usize> {
+    match (index, mode) {
+        (0, Attend::AllPrevious) if before_sees_all => 0..images,
+        (0, _) => 0..0,
+        _ if index > images => 0..0,
+        (_, Attend::Own) => index - 1..index,
+        (_, Attend::AllPrevious) => 0..index,
+    }
+}
+
+/// The keys and values of a batch's images in one block, computed once and used at every
+/// decoding step.
+#[derive(Clone)]
+pub struct MediaKeysValues {
+    keys: Tensor,
+    values: Tensor,
+}
+
+/// Attention of text to latents, without gate or residual.
+pub struct MaskedCrossAttention {
+    norm: LayerNorm,
+    queries: Linear,
+    keys: Linear,
+    values: Linear,
+    output: Linear,
+    heads: usize,
+}
+
+impl MaskedCrossAttention {
+    /// Builds the layer for text of `width` and latents of `media_width` channels from parameters
+    /// under `prefix` (ends in a dot, or is empty).
+    ///
+    /// # Errors
+    /// A parameter is missing or has another shape.
+    pub fn new(
+        config: &CrossAttentionConfig,
+        [width, media_width]: [usize; 2],
+        parameters: &mut ParameterStore,
+        prefix: &str,
+    ) -> Result<Self> {
+        let inner = config.heads * config.head_dim;
+        let name = |part: &str| format!("{prefix}{part}");
+        let [keys, values] = keys_and_values(parameters, &name("to_kv"), inner, media_width)?;
+        Ok(Self {
+            norm: LayerNorm::new(parameters, &name("norm"), width)?,
+            queries: Linear::without_bias(parameters, &name("to_q"), [inner, width], 1.0)?,
+            keys,
+            values,
+            output: Linear::without_bias(parameters, &name("to_out"), [width, inner], 1.0)?,
+            heads: config.heads,
+        })
+    }
+
+    /// Keys and values of latents `[B, N, R, media_width]`.
+    ///
+    /// # Errors
+    /// The latents have another width.
+    pub fn keys_values(&self, media: &Tensor) -> Result<MediaKeysValues> {
+        let media = media.flatten(1, 2)?; // [B, N * R, media_width]
+        Ok(MediaKeysValues {
+            keys: split_heads(&self.keys.forward(&media)?, self.heads)?,
+            values: split_heads(&self.values.forward(&media)?, self.heads)?,
+        })
+    }
+
+    /// Text `[B, L, width]` to what it reads from the images, `[B, L, width]`: exact zeros where
+    /// the mask lets a token see none.
+    ///
+    /// # Errors
+    /// Shapes do not fit together.
+    pub fn forward(
+        &self,
+        text: &Tensor,
+        media: &MediaKeysValues,
+        mask: &MediaMask,
+    ) -> Result<Tensor> {
+        let queries = self.queries.forward(&self.norm.forward(text)?)?;
+        let mut queries = split_heads(&queries, self.heads)?;
+        if let Some(scale) = &mask.query_scale {
+            queries = queries.broadcast_mul(scale)?;
+        }
+        let attended = attend(&queries, &media.keys, &media.values, Some(&mask.bias))?;
+        // A row that is masked everywhere comes out of the softmax as an average; the factor
+        // makes it nothing, in the gradient too.
+        let attended = attended.broadcast_mul(&mask.sees_any)?;
+        self.output.forward(&join_heads(&attended)?)
+    }
+}
+
+/// Cross-attention and a feed-forward part, each behind a tanh gate and added to its input.
+pub struct GatedBlock {
+    attention: MaskedCrossAttention,
+    attention_gate: Tensor,
+    feed_forward: FeedForward,
+    feed_forward_gate: Tensor,
+}
+
+impl GatedBlock {
+    /// Builds the block from parameters under `prefix` (ends in a dot, or is empty); widths are
+    /// those of text and latents.
+    ///
+    /// # Errors
+    /// A parameter is missing or has another shape.
+    pub fn new(
+        config: &CrossAttentionConfig,
+        widths: [usize; 2],
+        parameters: &mut ParameterStore,
+        prefix: &str,
+    ) -> Result<Self> {
+        let attention_prefix = format!("{prefix}attn.");
+        let activation: Activation = config.activation;
+        Ok(Self {
+            attention: MaskedCrossAttention::new(config, widths, parameters, &attention_prefix)?,
+            attention_gate: parameters.get(&format!("{prefix}attn_gate"), &[1], Init::Zeros)?,
+            feed_forward: FeedForward::new(
+                parameters,
+                &format!("{prefix}ff"),
+                widths[0],
+                widths[0] * config.feed_forward_multiple,
+                activation,
+            )?,
+            feed_forward_gate: parameters.get(&format!("{prefix}ff_gate"), &[1], Init::Zeros)?,
+        })
+    }
+
+    /// Keys and values of latents `[B, N, R, media_width]`.
+    ///
+    /// # Errors
+    /// The latents have another width.
+    pub fn keys_values(&self, media: &Tensor) -> Result<MediaKeysValues> {
+        self.attention.keys_values(media)
+    }
+
+    /// Text `[B, L, width]` to text of the same shape. Without media the attention part adds
+    /// nothing; the feed-forward part runs all the same, as for any token that sees no image.
+    ///
+    /// # Errors
+    /// Shapes do not fit together.
+    pub fn forward(
+        &self,
+        text: &Tensor,
+        media: Option<(&MediaKeysValues, &MediaMask)>,
+    ) -> Result<Tensor> {
+        let mut text = text.clone();
+        if let Some((media, mask)) = media {
+            let read = self.attention.forward(&text, media, mask)?;
+            text = (text + read.broadcast_mul(&self.attention_gate.tanh()?)?)?;
+        }
+        let thought = self.feed_forward.forward(&text)?;
+        Ok((text + thought.broadcast_mul(&self.feed_forward_gate.tanh()?)?)?)
+    }
+
+    /// How far the gates are open: tanh of the attention gate and of the feed-forward gate.
+    ///
+    /// # Errors
+    /// A gate cannot be read.
+    pub fn openings(&self) -> Result<[f32; 2]> {
+        let opening = |gate: &Tensor| -> Result<f32> { Ok(gate.tanh()?.to_vec1::<f32>()?[0]) };
+        Ok([
+            opening(&self.attention_gate)?,
+            opening(&self.feed_forward_gate)?,
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_token_sees_only_images_up_to_its_own(
+            index in 0_usize..300,
+            images in 1_usize..8,
+        ) {
+            let own = seen_images(index, images, Attend::Own, false);
+            let all = seen_images(index, images, Attend::AllPrevious, false);
+            if index == 0 || index > images {
+                prop_assert!(own.is_empty() && all.is_empty());
+            } else {
+                prop_assert_eq!(own, index - 1..index);
+                prop_assert_eq!(all, 0..index);
+            }
+        }
+
+        #[test]
+        fn a_mask_is_open_exactly_over_the_seen_images(
+            index in proptest::collection::vec(0_u8..6, 1..12),
+            images in 1_usize..5,
+            latents in 1_usize..4,
+        ) {
+            let length = index.len();
+            let mask =
+                MediaMask::new(&[index.clone()], images, latents, Attend::Own, false).unwrap();
+            prop_assert_eq!(mask.bias.dims(), [1, 1, length, images * latents]);
+            let bias: Vec<f32> = mask.bias.flatten_all().unwrap().to_vec1().unwrap();
+            let sees_any: Vec<f32> = mask.sees_any.flatten_all().unwrap().to_vec1().unwrap();
+            for (token, row) in bias.chunks(images * latents).enumerate() {
+                let own = usize::from(index[token]);
+                prop_assert_eq!(sees_any[token] == 1.0, (1..=images).contains(&own));
+                for (latent, score) in row.iter().enumerate() {
+                    prop_assert_eq!(*score == 0.0, latent / latents + 1 == own);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The Perceiver Resampler (Alayrac et al. 2022, section 2.1 and figure 5): any number of patch
+//! tokens of an image or clip become a fixed number of latents.
+//!
+//! Tensor names and the order of operations are OpenFlamingo's: keys and values come from the
+//! normalised patches and the normalised latents together, queries from the latents.
+
+use candle_core::Tensor;
+
+use crate::config::{Activation, ResamplerConfig};
+use crate::init::{Init, ParameterStore};
+use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, split_heads};
+use crate::{Error, Result};
+
+/// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
+pub struct Resampler {
+    latents: Tensor,
+    frames: Option<Tensor>,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+}
+
+struct Layer {
+    media_norm: LayerNorm,
+    latents_norm: LayerNorm,
+    queries: Linear,
+    keys: Linear,
+    values: Linear,
+    output: Linear,
+    feed_forward: FeedForward,
+    heads: usize,
+}
+
+impl Resampler {
+    /// Builds the resampler for patch tokens of `width` channels from parameters under `prefix`
+    /// (ends in a dot, or is empty).
+    ///
+    /// # Errors
+    /// A parameter is missing or has another shape.
+    pub fn new(
+        config: &ResamplerConfig,
+        width: usize,
+        parameters: &mut ParameterStore,
+        prefix: &str,
+    ) -> Result<Self> {
+        let latents = parameters.get(
+            &format!("{prefix}latents"),
+            &[config.latents, width],
+            Init::Normal { deviation: 1.0 },
+        )?;
+        let frames = (config.max_frames > 0)
+            .then(|| {
+                parameters.get(
+                    &format!("{prefix}frame_embs"),
+                    &[config.max_frames, width],
+                    Init::Normal { deviation: 1.0 },
+                )
+            })
+            .transpose()?;
+        let layers = (0..config.layers)
+            .map(|layer| {
+                Layer::new(
+                    config,
+                    width,
+                    parameters,
+                    &format!("{prefix}layers.{layer}"),
+                )
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            latents,
+            frames,
+            layers,
+            norm: LayerNorm::new(parameters, &format!("{prefix}norm"), width)?,
+        })
+    }
+
+    /// Patch tokens `[B, N, F, patches, width]` to latents `[B, N, R, width]`.
+    ///
+    /// # Errors
+    /// There are more frames than time embeddings.
+    pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
+        let (batch, images, frames, patches, width) = tokens.dims5()?;
+        let tokens = match &self.frames {
+            None => tokens.clone(),
+            Some(embeddings) => {
+                let known = embeddings.dim(0)?;
+                if frames > known {
+                    return Err(Error::Input {
+                        what: "frames",
+                        expected: format!("at most {known}, the resampler's time embeddings"),
+                        found: frames.to_string(),
+                    });
+                }
+                let embeddings = embeddings.narrow(0, 0, frames)?;
+                tokens.broadcast_add(&embeddings.reshape((1, 1, frames, 1, width))?)?
+            }
+        };
+        let media = tokens.reshape((batch * images, frames * patches, width))?;
+        let mut latents = self
+            .latents
+            .unsqueeze(0)?
+            .broadcast_as((batch * images, self.latents.dim(0)?, width))?
+            .contiguous()?;
+        for layer in &self.layers {
+            latents = layer.forward(&media, &latents)?;
+        }
+        let latents = self.norm.forward(&latents)?;
+        Ok(latents.reshape((batch, images, (), width))?)
+    }
+}
+
+impl Layer {
+    fn new(
+        config: &ResamplerConfig,
+        width: usize,
+        parameters: &mut ParameterStore,
+        name: &str,
+    ) -> Result<Self> {
+        let attention = format!("{name}.0");
+        let inner = config.heads * config.head_dim;
+        let [keys, values] =
+            keys_and_values(parameters, &format!("{attention}.to_kv"), inner, width)?;
+        Ok(Self {
+            media_norm: LayerNorm::new(parameters, &format!("{attention}.norm_media"), width)?,
+            latents_norm: LayerNorm::new(parameters, &format!("{attention}.norm_latents"), width)?,
+            queries: Linear::without_bias(
+                parameters,
+                &format!("{attention}.to_q"),
+                [inner, width],
+                1.0,
+            )?,
+            keys,
+            values,
+            output: Linear::without_bias(
+                parameters,
+                &format!("{attention}.to_out"),
+                [width, inner],
+                1.0,
+            )?,
+            feed_forward: FeedForward::new(
+                parameters,
+                &format!("{name}.1"),
+                width,
+                width * config.feed_forward_multiple,
+                config.activation,
+            )?,
+            heads: config.heads,
+        })
+    }
+
+    /// Media `[M, S, width]` and latents `[M, R, width]` to new latents.
+    fn forward(&self, media: &Tensor, latents: &Tensor) -> Result<Tensor> {
+        let normal = self.latents_norm.forward(latents)?;
+        let sources = Tensor::cat(&[&self.media_norm.forward(media)?, &normal], 1)?;
+        let attended = attend(
+            &split_heads(&self.queries.forward(&normal)?, self.heads)?,
+            &split_heads(&self.keys.forward(&sources)?, self.heads)?,
+            &split_heads(&self.values.forward(&sources)?, self.heads)?,
+            None,
+        )?;
+        let latents = (latents + self.output.forward(&join_heads(&attended)?)?)?;
+        Ok((&latents + self.feed_forward.forward(&latents)?)?)
+    }
+}
+
+/// The key and the value map of the one weight called `name`, which holds keys above values.
+pub(crate) fn keys_and_values(
+    parameters: &mut ParameterStore,
+    name: &str,
+    inner: usize,
+    width: usize,
+) -> Result<[Linear; 2]> {
+    let both = parameters.get(
+        &format!("{name}.weight"),
+        &[2 * inner, width],
+        Init::fan_in(width, 1.0),
+    )?;
+    Ok([
+        Linear::new(both.narrow(0, 0, inner)?, None),
+        Linear::new(both.narrow(0, inner, inner)?, None),
+    ])
+}
+
+/// Layer norm, rise, non-linearity, fall; no biases. The new layers' feed-forward part.
+pub(crate) struct FeedForward {
+    norm: LayerNorm,
+    rise: Linear,
+    fall: Linear,
+    activation: Activation,
+}
+
+impl FeedForward {
+    pub(crate) fn new(
+        parameters: &mut ParameterStore,
+        name: &str,
+        width: usize,
+        inner: usize,
+        activation: Activation,
+    ) -> Result<Self> {
+        // Names count the positions of a PyTorch `Sequential`; the non-linearity is number 2.
+        Ok(Self {
+            norm: LayerNorm::new(parameters, &format!("{name}.0"), width)?,
+            rise: Linear::without_bias(parameters, &format!("{name}.1"), [inner, width], 1.0)?,
+            fall: Linear::without_bias(parameters, &format!("{name}.3"), [width, inner], 1.0)?,
+            activation,
+        })
+    }
+
+    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let inner = self.rise.forward(&self.norm.forward(input)?)?;
+        self.fall.forward(&activate(self.activation, &inner)?)
+    }
+}

@@ -1,0 +1,200 @@
+//! Models and training runs on disk.
+//!
+//! A checkpoint is a directory: `model.safetensors` (every parameter, by its name),
+//! `config.toml` (sizes and special token ids), and, to go on training, `optimizer.safetensors` and
+//! `training.json`. It is written beside its place and renamed, so that a directory under its
+//! final name is always whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{TrainConfig, Trainer};
+use crate::config::Config;
+use crate::flamingo::Flamingo;
+use crate::init::{ParameterStore, read_tensors};
+use crate::inputs::SpecialTokens;
+use crate::train::optimizer::AdamW;
+use crate::{Error, Result};
+
+const MODEL_FILE: &str = "model.safetensors";
+const CONFIG_FILE: &str = "config.toml";
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const TRAINING_FILE: &str = "training.json";
+
+/// What `config.toml` of a checkpoint holds: all that is needed, beside the weights and
+/// the tokenizer, to run the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Token ids that mean something to the model.
+    pub special_tokens: SpecialTokens,
+    /// Sizes, the vocabulary included.
+    pub model: Config,
+}
+
+/// What `training.json` holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainingState {
+    steps: usize,
+    optimizer_updates: usize,
+    train: TrainConfig,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint's configuration.
+    ///
+    /// # Errors
+    /// The file is missing or is not such a configuration.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(CONFIG_FILE);
+        let text = fs::read_to_string(&path).map_err(file_error(&path))?;
+        toml::from_str(&text).map_err(content_error(&path))
+    }
+}
+
+impl Flamingo {
+    /// Loads a model to run it, all of it frozen.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, or weights and configuration do not fit together.
+    pub fn load(directory: &Path) -> Result<Self> {
+        let checkpoint = Checkpoint::read(directory)?;
+        let parameters = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
+        Self::new(&checkpoint.model, checkpoint.special_tokens, parameters)
+    }
+
+    /// Saves the model to run it elsewhere; replaces `directory` if it exists.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        replace_directory(directory, |partial| self.write(partial))
+    }
+
+    fn write(&self, directory: &Path) -> Result<()> {
+        write_tensors(&directory.join(MODEL_FILE), self.parameters())?;
+        let path = directory.join(CONFIG_FILE);
+        let checkpoint = Checkpoint {
+            special_tokens: *self.special_tokens(),
+            model: self.config().clone(),
+        };
+        let text = toml::to_string(&checkpoint).map_err(content_error(&path))?;
+        write_file(&path, text.as_bytes())
+    }
+}
+
+impl Trainer {
+    /// Saves model and training state; replaces `directory` if it exists.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        replace_directory(directory, |partial| {
+            self.model.write(partial)?;
+            let moments = self.optimizer.tensors(self.model.variables())?;
+            write_tensors(&partial.join(OPTIMIZER_FILE), &moments)?;
+            let path = partial.join(TRAINING_FILE);
+            let state = TrainingState {
+                steps: self.steps,
+                optimizer_updates: self.optimizer.updates(),
+                train: self.config.clone(),
+            };
+            let text = serde_json::to_vec_pretty(&state).map_err(content_error(&path))?;
+            write_file(&path, &text)
+        })
+    }
+
+    /// Goes on from a saved state, under the training configuration saved with it. On the CPU,
+    /// steps after this give the same bits as if training had never stopped.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, or the files do not fit together.
+    pub fn load(directory: &Path) -> Result<Self> {
+        let path = directory.join(TRAINING_FILE);
+        let bytes = fs::read(&path).map_err(file_error(&path))?;
+        let state: TrainingState = serde_json::from_slice(&bytes).map_err(content_error(&path))?;
+        let mut trainer = Self::new(Flamingo::load(directory)?, state.train)?;
+        let path = directory.join(OPTIMIZER_FILE);
+        trainer.optimizer = AdamW::from_tensors(
+            state.optimizer_updates,
+            trainer.model.variables(),
+            &read_tensors(&path)?,
+            &path.display().to_string(),
+        )?;
+        trainer.steps = state.steps;
+        Ok(trainer)
+    }
+}
+
+/// Lets `write` fill a directory beside `directory`, then puts it in that place.
+///
+/// A process killed between the two renames leaves the former directory under `.previous`.
+fn replace_directory(directory: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = beside(directory, "partial");
+    let previous = beside(directory, "previous");
+    remove_directory(&partial)?;
+    fs::create_dir_all(&partial).map_err(file_error(&partial))?;
+    write(&partial)?;
+    if directory.exists() {
+        remove_directory(&previous)?;
+        fs::rename(directory, &previous).map_err(file_error(directory))?;
+    }
+    fs::rename(&partial, directory).map_err(file_error(directory))?;
+    remove_directory(&previous)
+}
+
+fn beside(directory: &Path, ending: &str) -> PathBuf {
+    let mut name = directory.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(ending);
+    directory.with_file_name(name)
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::File {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let tensors: HashMap<&str, Tensor> = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.clone()))
+        .collect();
+    candle_core::safetensors::save(&tensors, path).map_err(content_error(path))?;
+    sync(path)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(file_error(path))?;
+    sync(path)
+}
+
+/// Puts a file on the disk before a rename makes it count.
+fn sync(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(file_error(path))
+}
+
+fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { path, source }
+}
+
+fn content_error<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {
+    let path = path.to_owned();
+    move |cause| Error::Content {
+        path,
+        cause: cause.to_string(),
+    }
+}

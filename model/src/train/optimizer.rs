@@ -1,0 +1,235 @@
+//! AdamW (Loshchilov and Hutter 2019) whose state can be saved.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor, Var};
+
+use super::TrainConfig;
+use crate::init::Group;
+use crate::{Error, Result};
+
+/// The optimiser's memory: two averages for each trained number, 8 bytes together.
+pub(super) struct AdamW {
+    /// Updates made.
+    updates: usize,
+    moments: BTreeMap<String, Moments>,
+}
+
+struct Moments {
+    /// Average of the gradient.
+    first: Vec<f32>,
+    /// Average of the gradient's square.
+    second: Vec<f32>,
+}
+
+impl AdamW {
+    pub(super) fn new(variables: &BTreeMap<String, Var>) -> Self {
+        let moments = variables
+            .iter()
+            .map(|(name, variable)| {
+                let zeros = vec![0.0; variable.elem_count()];
+                let moments = Moments {
+                    first: zeros.clone(),
+                    second: zeros,
+                };
+                (name.clone(), moments)
+            })
+            .collect();
+        Self {
+            updates: 0,
+            moments,
+        }
+    }
+
+    pub(super) fn updates(&self) -> usize {
+        self.updates
+    }
+
+    /// Moves each variable against its gradient; one without a gradient stays as it is.
+    pub(super) fn update(
+        &mut self,
+        variables: &BTreeMap<String, Var>,
+        gradients: &BTreeMap<String, Vec<f32>>,
+        config: &TrainConfig,
+        learning_rate: f64,
+    ) -> Result<()> {
+        self.updates += 1;
+        let [beta1, beta2] = config.betas;
+        let count = self.updates as i32;
+        let correction1 = 1.0 - beta1.powi(count);
+        let correction2 = 1.0 - beta2.powi(count);
+        let step = (learning_rate / correction1) as f32;
+        let root_correction2 = correction2.sqrt() as f32;
+        let (keep1, keep2) = (beta1 as f32, beta2 as f32);
+        let (take1, take2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
+        let epsilon = config.epsilon as f32;
+        for (name, variable) in variables {
+            let (Some(gradient), Some(moments)) = (gradients.get(name), self.moments.get_mut(name))
+            else {
+                continue;
+            };
+            let decay = if is_decayed(name, variable.rank(), config) {
+                config.weight_decay
+            } else {
+                0.0
+            };
+            let shrink = (1.0 - learning_rate * decay) as f32;
+            let mut values: Vec<f32> = variable.flatten_all()?.to_vec1()?;
+            let averages = moments.first.iter_mut().zip(&mut moments.second);
+            for ((value, slope), (first, second)) in values.iter_mut().zip(gradient).zip(averages) {
+                *first = keep1 * *first + take1 * slope;
+                *second = keep2 * *second + take2 * slope * slope;
+                let size = second.sqrt() / root_correction2 + epsilon;
+                *value = *value * shrink - step * *first / size;
+            }
+            let values = Tensor::from_vec(values, variable.shape(), &Device::Cpu)?;
+            variable.set(&values)?;
+        }
+        Ok(())
+    }
+
+    /// The averages as tensors, in the variables' shapes.
+    pub(super) fn tensors(
+        &self,
+        variables: &BTreeMap<String, Var>,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let mut tensors = BTreeMap::new();
+        for (name, variable) in variables {
+            let Some(moments) = self.moments.get(name) else {
+                continue;
+            };
+            for (which, values) in [("first", &moments.first), ("second", &moments.second)] {
+                let tensor = Tensor::from_slice(values, variable.shape(), &Device::Cpu)?;
+                tensors.insert(format!("{which}.{name}"), tensor);
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// The inverse of [`Self::tensors`]; `origin` names the file in messages.
+    pub(super) fn from_tensors(
+        updates: usize,
+        variables: &BTreeMap<String, Var>,
+        tensors: &BTreeMap<String, Tensor>,
+        origin: &str,
+    ) -> Result<Self> {
+        let read = |which: &str, name: &str, variable: &Var| -> Result<Vec<f32>> {
+            let name = format!("{which}.{name}");
+            let Some(tensor) = tensors.get(&name) else {
+                return Err(Error::MissingTensor {
+                    file: origin.to_owned(),
+                    name,
+                });
+            };
+            if tensor.dims() != variable.dims() {
+                return Err(Error::TensorShape {
+                    file: origin.to_owned(),
+                    name,
+                    expected: variable.dims().to_vec(),
+                    found: tensor.dims().to_vec(),
+                });
+            }
+            Ok(tensor.flatten_all()?.to_vec1()?)
+        };
+        let moments = variables
+            .iter()
+            .map(|(name, variable)| {
+                let moments = Moments {
+                    first: read("first", name, variable)?,
+                    second: read("second", name, variable)?,
+                };
+                Ok((name.clone(), moments))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { updates, moments })
+    }
+}
+
+/// Whether weight decay applies to a parameter: matrices of the gated blocks, and of vision
+/// encoder and language model where those are trained.
+fn is_decayed(name: &str, rank: usize, config: &TrainConfig) -> bool {
+    match Group::of(name) {
+        Group::Resampler | Group::Embeddings => false,
+        Group::Vision | Group::GatedXattn | Group::Language => {
+            // `positional_embedding` is the one table among the matrices.
+            config.decay_norms_and_gates || (rank > 1 && !name.ends_with(".positional_embedding"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(values: &[f32]) -> Var {
+        // Two dimensions: a matrix, which is decayed.
+        Var::from_slice(values, (1, values.len()), &Device::Cpu).unwrap()
+    }
+
+    const NAME: &str = "lang_encoder.model.layers.0.gated_cross_attn_layer.attn.to_q.weight";
+
+    #[test]
+    fn two_updates_agree_with_a_calculation_by_hand() {
+        let config = TrainConfig {
+            betas: [0.9, 0.99],
+            weight_decay: 0.1,
+            epsilon: 1e-8,
+            ..TrainConfig::default()
+        };
+        let variables = BTreeMap::from([(NAME.to_owned(), variable(&[1.0, -2.0]))]);
+        let mut optimizer = AdamW::new(&variables);
+        let gradients = |values: [f32; 2]| BTreeMap::from([(NAME.to_owned(), values.to_vec())]);
+        let now = || {
+            variables[NAME]
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
+        };
+        // First update: the corrected averages are g and g^2, so each value is multiplied by
+        // 1 - 0.01 * 0.1 and moves by 0.01 against the sign of its gradient.
+        optimizer
+            .update(&variables, &gradients([0.5, -4.0]), &config, 0.01)
+            .unwrap();
+        let expected = [0.999 - 0.01, -1.998 + 0.01];
+        for (found, expected) in now().iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        // Second update, first value, gradient 1: the average of g is
+        // (0.9 * 0.05 + 0.1) / (1 - 0.81) = 0.763158, of g^2
+        // (0.99 * 0.0025 + 0.01) / (1 - 0.9801) = 0.626884.
+        optimizer
+            .update(&variables, &gradients([1.0, 0.0]), &config, 0.01)
+            .unwrap();
+        let expected = 0.989 * 0.999 - 0.01 * 0.763_158 / 0.626_884_f32.sqrt();
+        assert!(
+            (now()[0] - expected).abs() < 1e-6,
+            "{} {expected}",
+            now()[0]
+        );
+    }
+
+    #[test]
+    fn only_matrices_outside_resampler_and_embeddings_are_decayed() {
+        let config = TrainConfig::default();
+        let gate = "lang_encoder.model.layers.0.gated_cross_attn_layer.attn_gate";
+        assert!(is_decayed(NAME, 2, &config));
+        assert!(!is_decayed(gate, 1, &config));
+        assert!(!is_decayed("perceiver.layers.0.0.to_q.weight", 2, &config));
+        assert!(!is_decayed(
+            "lang_encoder.model.embed_tokens.weight",
+            2,
+            &config
+        ));
+        assert!(!is_decayed(
+            "vision_encoder.positional_embedding",
+            2,
+            &config
+        ));
+        let as_reference = TrainConfig {
+            decay_norms_and_gates: true,
+            ..config
+        };
+        assert!(is_decayed(gate, 1, &as_reference));
+    }
+}

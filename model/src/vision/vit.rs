@@ -1,0 +1,181 @@
+//! A CLIP-type vision transformer under open_clip's tensor names.
+//!
+//! It gives the patch tokens of the last layer. The class token takes part in attention and is
+//! dropped; the final `ln_post` is not applied to tokens, because OpenFlamingo's checkpoints were
+//! trained without it (open_clip 2.20, `VisionTransformer.forward`). So neither `ln_post` nor
+//! `proj` is loaded; a file may hold them.
+
+use candle_core::Tensor;
+
+use crate::config::{Activation, VisionConfig};
+use crate::init::{Init, ParameterStore};
+use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, split_heads};
+use crate::{Error, Result};
+
+/// The encoder: `[M, 3, H, W]` pictures to `[M, patches, width]` tokens.
+pub struct VisionTransformer {
+    config: VisionConfig,
+    patch: Linear,
+    class: Tensor,
+    positions: Tensor,
+    before: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+struct Layer {
+    attention_norm: LayerNorm,
+    queries: Linear,
+    keys: Linear,
+    values: Linear,
+    output: Linear,
+    feed_forward_norm: LayerNorm,
+    rise: Linear,
+    fall: Linear,
+    heads: usize,
+    activation: Activation,
+}
+
+impl VisionTransformer {
+    /// Builds the encoder from parameters under `prefix`.
+    ///
+    /// # Errors
+    /// A parameter is missing or has another shape.
+    pub fn new(
+        config: &VisionConfig,
+        parameters: &mut ParameterStore,
+        prefix: &str,
+    ) -> Result<Self> {
+        let (width, side) = (config.width, config.patch_side_px);
+        let patches = (config.image_side_px / side).pow(2);
+        let patch = parameters
+            .get(
+                &format!("{prefix}.conv1.weight"),
+                &[width, 3, side, side],
+                Init::fan_in(3 * side * side, 1.0),
+            )?
+            .reshape((width, 3 * side * side))?;
+        // OpenAI's CLIP draws both with the deviation width^-1/2.
+        let class = parameters.get(
+            &format!("{prefix}.class_embedding"),
+            &[width],
+            Init::fan_in(width, 1.0),
+        )?;
+        let positions = parameters.get(
+            &format!("{prefix}.positional_embedding"),
+            &[patches + 1, width],
+            Init::fan_in(width, 1.0),
+        )?;
+        let before = LayerNorm::new(parameters, &format!("{prefix}.ln_pre"), width)?;
+        let layers = (0..config.layers)
+            .map(|layer| {
+                let name = format!("{prefix}.transformer.resblocks.{layer}");
+                Layer::new(config, parameters, &name)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            config: config.clone(),
+            patch: Linear::new(patch, None),
+            class,
+            positions,
+            before,
+            layers,
+        })
+    }
+
+    /// `[M, 3, H, W]` normalised pixels to `[M, patches, width]` patch tokens, row by row of the
+    /// picture.
+    ///
+    /// # Errors
+    /// The pictures have another size than the encoder.
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (count, _, height, width) = pixels.dims4()?;
+        let image_side = self.config.image_side_px;
+        if (height, width) != (image_side, image_side) {
+            return Err(Error::Input {
+                what: "pixels",
+                expected: format!("pictures of {image_side} x {image_side}"),
+                found: format!("{height} x {width}"),
+            });
+        }
+        let side = self.config.patch_side_px;
+        let grid = image_side / side;
+        // A convolution whose stride is its size is one matrix product over cut-out patches.
+        let patches = pixels
+            .reshape(vec![count, 3, grid, side, grid, side])?
+            .permute(vec![0, 2, 4, 1, 3, 5])?
+            .reshape((count, grid * grid, 3 * side * side))?;
+        let tokens = self.patch.forward(&patches)?; // [M, patches, width]
+        let class = self
+            .class
+            .reshape((1, 1, self.config.width))?
+            .broadcast_as((count, 1, self.config.width))?;
+        let mut hidden = Tensor::cat(&[&class, &tokens], 1)?.broadcast_add(&self.positions)?;
+        hidden = self.before.forward(&hidden)?;
+        for layer in &self.layers {
+            hidden = layer.forward(&hidden)?;
+        }
+        Ok(hidden.narrow(1, 1, grid * grid)?)
+    }
+}
+
+impl Layer {
+    fn new(config: &VisionConfig, parameters: &mut ParameterStore, name: &str) -> Result<Self> {
+        let width = config.width;
+        let inner = width * config.feed_forward_multiple;
+        // Outputs into the residual stream shrink with depth (Radford et al. 2019, section 2.3).
+        let residual = (2.0 * config.layers as f64).powf(-0.5);
+        let in_weight = parameters.get(
+            &format!("{name}.attn.in_proj_weight"),
+            &[3 * width, width],
+            Init::fan_in(width, 1.0),
+        )?;
+        let in_bias = parameters.get(
+            &format!("{name}.attn.in_proj_bias"),
+            &[3 * width],
+            Init::Zeros,
+        )?;
+        // Split once here: splitting the product instead would copy activations at every step.
+        let part = |index: usize| -> Result<Linear> {
+            Ok(Linear::new(
+                in_weight.narrow(0, index * width, width)?,
+                Some(in_bias.narrow(0, index * width, width)?),
+            ))
+        };
+        Ok(Self {
+            attention_norm: LayerNorm::new(parameters, &format!("{name}.ln_1"), width)?,
+            queries: part(0)?,
+            keys: part(1)?,
+            values: part(2)?,
+            output: Linear::with_bias(
+                parameters,
+                &format!("{name}.attn.out_proj"),
+                [width, width],
+                residual,
+            )?,
+            feed_forward_norm: LayerNorm::new(parameters, &format!("{name}.ln_2"), width)?,
+            rise: Linear::with_bias(parameters, &format!("{name}.mlp.c_fc"), [inner, width], 1.0)?,
+            fall: Linear::with_bias(
+                parameters,
+                &format!("{name}.mlp.c_proj"),
+                [width, inner],
+                residual,
+            )?,
+            heads: config.heads,
+            activation: config.activation,
+        })
+    }
+
+    fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
+        let normal = self.attention_norm.forward(hidden)?;
+        let attended = attend(
+            &split_heads(&self.queries.forward(&normal)?, self.heads)?,
+            &split_heads(&self.keys.forward(&normal)?, self.heads)?,
+            &split_heads(&self.values.forward(&normal)?, self.heads)?,
+            None,
+        )?;
+        let hidden = (hidden + self.output.forward(&join_heads(&attended)?)?)?;
+        let normal = self.feed_forward_norm.forward(&hidden)?;
+        let inner = activate(self.activation, &self.rise.forward(&normal)?)?;
+        Ok((hidden + self.fall.forward(&inner)?)?)
+    }
+}

@@ -1,0 +1,212 @@
+//! Rows as host arrays.
+
+use arrow::array::RecordBatch;
+use rand::RngExt;
+use rayon::prelude::*;
+
+use crate::loader::LoaderConfig;
+use crate::pixels::{Normalisation, PixelReader};
+use crate::randomness::generator;
+use crate::sequence_rows::RowView;
+use crate::subsequence::image_indices;
+use crate::SpecialIds;
+
+/// B rows as host arrays, all row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// `[B, L]`: token ids.
+    pub tokens: Vec<u32>,
+    /// `[B, L]`: the image each token attends to, from 1; 0 attends to none.
+    pub image_index: Vec<u8>,
+    /// `[B, N, F, 3, H, W]`: normalised pixels; absent images and frames are zeros.
+    pub pixels: Vec<f32>,
+    /// `[B, N]`: frames of each image; 0 where there is no image.
+    pub frames: Vec<u8>,
+    /// `[B, L]`: 1 where a token counts as a target of the loss; 0 at padding and at `<image>`,
+    /// which a model is never asked to write.
+    pub loss_mask: Vec<u8>,
+    /// The arrays' dimensions.
+    pub shape: BatchShape,
+    /// Name of each row.
+    pub ids: Vec<String>,
+}
+
+/// Dimensions of a [`Batch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchShape {
+    /// B: rows.
+    pub b: usize,
+    /// L: tokens in a row.
+    pub l: usize,
+    /// N: most images in a row.
+    pub n: usize,
+    /// F: most frames of an image.
+    pub f: usize,
+    /// H: height in pixels.
+    pub h: usize,
+    /// W: width in pixels.
+    pub w: usize,
+}
+
+/// A row to be put into a batch.
+#[derive(Debug, Clone)]
+pub(crate) struct RowPlace {
+    /// Rows read together.
+    pub(crate) records: RecordBatch,
+    /// Which of them.
+    pub(crate) row: usize,
+    /// The row's number in the whole dataset, which its random draws hang on.
+    pub(crate) number: u64,
+    /// How often the dataset has been gone through before.
+    pub(crate) epoch: u64,
+}
+
+/// A row that cannot be put into a batch: its place in the batch, and why.
+pub(crate) type RowProblem = (usize, String);
+
+/// What all batches of a loader are made with.
+pub(crate) struct BatchMaker {
+    pub(crate) config: LoaderConfig,
+    pub(crate) special: SpecialIds,
+    pub(crate) vocabulary_size: usize,
+    /// The shape of a full batch.
+    pub(crate) shape: BatchShape,
+    pub(crate) normalisation: Normalisation,
+}
+
+impl BatchMaker {
+    /// The batch of these rows. Pictures are decoded on the current thread pool; each goes to its
+    /// own place, so the result does not depend on the number of threads.
+    pub(crate) fn make(&self, rows: &[RowPlace]) -> Result<Batch, RowProblem> {
+        let shape = BatchShape {
+            b: rows.len(),
+            ..self.shape
+        };
+        let mut batch = Batch {
+            tokens: Vec::with_capacity(shape.b * shape.l),
+            image_index: Vec::with_capacity(shape.b * shape.l),
+            pixels: vec![0.0; shape.b * shape.n * shape.f * 3 * shape.h * shape.w],
+            frames: vec![0; shape.b * shape.n],
+            loss_mask: Vec::with_capacity(shape.b * shape.l),
+            shape,
+            ids: Vec::with_capacity(shape.b),
+        };
+        let mut pictures = Vec::new();
+        for (index, place) in rows.iter().enumerate() {
+            let at = |problem| (index, problem);
+            let view =
+                RowView::of(&place.records, place.row, self.special.image).map_err(at)?;
+            self.add_tokens(&view, place, &mut batch).map_err(at)?;
+            let is_flipped = self.config.horizontal_flip
+                && self.draws(place, "flip").random_bool(0.5);
+            let mut first_frame = 0;
+            for (image, &frames) in view.frames_per_image.iter().enumerate() {
+                let used = usize::from(frames).min(shape.f);
+                // `used` is at most the count that came as a byte.
+                batch.frames[index * shape.n + image] = used as u8;
+                for frame in 0..used {
+                    pictures.push(Picture {
+                        row: index,
+                        slot: (index * shape.n + image) * shape.f + frame,
+                        bytes: view.frame(first_frame + frame).map_err(at)?,
+                        is_flipped,
+                    });
+                }
+                first_frame += usize::from(frames);
+            }
+        }
+        self.add_pixels(&pictures, &mut batch.pixels)?;
+        Ok(batch)
+    }
+
+    fn add_tokens(
+        &self,
+        view: &RowView<'_>,
+        place: &RowPlace,
+        batch: &mut Batch,
+    ) -> Result<(), String> {
+        if view.tokens.len() != self.shape.l || view.frames_per_image.len() > self.shape.n {
+            return Err(format!(
+                "it has {} tokens and {} images",
+                view.tokens.len(),
+                view.frames_per_image.len()
+            ));
+        }
+        if let Some(id) = view
+            .tokens
+            .iter()
+            .find(|id| **id as usize >= self.vocabulary_size)
+        {
+            return Err(format!(
+                "it has the token id {id}, the vocabulary ends at {}",
+                self.vocabulary_size
+            ));
+        }
+        let next = self
+            .draws(place, "next image")
+            .random_bool(self.config.next_image_probability);
+        batch.tokens.extend_from_slice(view.tokens);
+        batch.image_index.extend(image_indices(
+            view.tokens,
+            view.token_count,
+            &self.special,
+            next,
+        ));
+        let counts = view.tokens.iter().enumerate().map(|(position, id)| {
+            u8::from(position < view.token_count && *id != self.special.image)
+        });
+        batch.loss_mask.extend(counts);
+        batch.ids.push(view.id.to_owned());
+        Ok(())
+    }
+
+    fn draws(&self, place: &RowPlace, purpose: &str) -> rand_chacha::ChaCha8Rng {
+        generator(
+            self.config.seed,
+            purpose,
+            &[&place.epoch.to_le_bytes(), &place.number.to_le_bytes()],
+        )
+    }
+
+    fn add_pixels(&self, pictures: &[Picture<'_>], pixels: &mut [f32]) -> Result<(), RowProblem> {
+        let mut targets = Vec::with_capacity(pictures.len());
+        let mut slots = pixels
+            .chunks_exact_mut(3 * self.shape.h * self.shape.w)
+            .enumerate();
+        // Slots rise from picture to picture.
+        for picture in pictures {
+            if let Some((_, slot)) = slots.find(|(number, _)| *number == picture.slot) {
+                targets.push((picture, slot));
+            }
+        }
+        let results: Vec<Option<RowProblem>> = targets
+            .into_par_iter()
+            .map_init(
+                || PixelReader::new(self.config.image_side_px, self.config.fit),
+                |reader, (picture, target)| {
+                    reader
+                        .read(
+                            picture.bytes,
+                            picture.is_flipped,
+                            &self.normalisation,
+                            target,
+                        )
+                        .err()
+                        .map(|problem| {
+                            (picture.row, format!("a picture does not decode: {problem}"))
+                        })
+                },
+            )
+            .collect();
+        // The first in order, whichever thread found one first.
+        results.into_iter().flatten().next().map_or(Ok(()), Err)
+    }
+}
+
+/// An encoded picture and where its pixels go.
+struct Picture<'a> {
+    row: usize,
+    slot: usize,
+    bytes: &'a [u8],
+    is_flipped: bool,
+}

@@ -1,0 +1,500 @@
+//! Documents as rows of the `documents` form, and back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Builder, Int32Builder, Int64Builder, RecordBatch,
+    StringBuilder, StructArray, TimestampMillisecondBuilder,
+};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMillisecondType};
+use arrow::error::ArrowError;
+use m3w_document::{
+    Document, Element, Format, Image, ImageRef, Media, Text, TextRole, WarcLocation,
+};
+
+use crate::columns::{
+    ConsentColumn, ImageColumn, Offsets, Problem, consent, items, parsed, required, required_text,
+    struct_of, text, values,
+};
+use crate::schema;
+use crate::tokenize::image_name;
+
+/// `status` of an image whose bytes are in the row.
+const STORED: &str = "stored";
+/// `media` of a picture that stands for itself.
+const MEDIA_IMAGE: &str = "image";
+/// `media` of a video's poster.
+const MEDIA_VIDEO: &str = "video";
+
+/// Rows of the `documents` form under construction.
+#[derive(Debug, Default)]
+pub(crate) struct DocumentColumns {
+    id: StringBuilder,
+    url: StringBuilder,
+    final_url: StringBuilder,
+    fetched_at: TimestampMillisecondBuilder,
+    language: StringBuilder,
+    title: StringBuilder,
+    texts: StringBuilder,
+    text_roles: StringBuilder,
+    images: ImageColumn,
+    image_metadata: ImageMetadataColumns,
+    element_offsets: Offsets,
+    score_name: StringBuilder,
+    score_value: Float64Builder,
+    score_offsets: Offsets,
+    consent: ConsentColumn,
+    warc_file: StringBuilder,
+    warc_offset: Int64Builder,
+    warc_length: Int64Builder,
+    warc_present: Vec<bool>,
+    elements: usize,
+}
+
+impl DocumentColumns {
+    /// Adds a row; a document whose values the schema cannot hold is refused before anything of
+    /// it is added.
+    pub(crate) fn push(&mut self, document: &Document<Image>) -> Result<(), Problem> {
+        check(document)?;
+        self.id.append_value(document.id.to_string());
+        self.url.append_value(document.url.as_str());
+        self.final_url.append_value(document.final_url.as_str());
+        self.fetched_at
+            .append_option(document.fetched_at.map(|seconds| seconds.saturating_mul(1000)));
+        self.language.append_option(document.language.as_deref());
+        self.title.append_option(document.title.as_deref());
+        for element in &document.elements {
+            match element {
+                Element::Text(text) => {
+                    self.texts.append_value(&text.content);
+                    self.text_roles.append_value(text.role.as_str());
+                    self.images.push_null();
+                    self.image_metadata.push_null();
+                }
+                Element::Image(image) => {
+                    self.texts.append_null();
+                    self.text_roles.append_null();
+                    self.images.push(&image_name(image), &image.bytes);
+                    self.image_metadata.push(image);
+                }
+            }
+        }
+        self.elements += document.elements.len();
+        self.images.close_row();
+        self.element_offsets.close(self.elements);
+        for (name, value) in &document.scores {
+            self.score_name.append_value(name);
+            self.score_value.append_value(*value);
+        }
+        self.score_offsets.close_after(document.scores.len());
+        self.consent.push_row(&document.consent);
+        let warc = document.warc.as_ref();
+        self.warc_file
+            .append_option(warc.map(|location| location.file.as_str()));
+        self.warc_offset
+            .append_option(warc.map(|location| location.offset as i64));
+        self.warc_length
+            .append_option(warc.map(|location| location.length as i64));
+        self.warc_present.push(warc.is_some());
+        Ok(())
+    }
+
+    /// The rows so far, as one batch; the builders are empty again.
+    pub(crate) fn finish(&mut self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        self.elements = 0;
+        let element_offsets = std::mem::take(&mut self.element_offsets);
+        let list_of = |items: ArrayRef| -> Result<ArrayRef, ArrowError> {
+            Ok(Arc::new(element_offsets.share(items)?))
+        };
+        let scores = struct_of(
+            schema::score_fields(),
+            vec![
+                Arc::new(self.score_name.finish()),
+                Arc::new(self.score_value.finish()),
+            ],
+        )?;
+        let warc = StructArray::try_new(
+            schema::warc_fields(),
+            vec![
+                Arc::new(self.warc_file.finish()),
+                Arc::new(self.warc_offset.finish()),
+                Arc::new(self.warc_length.finish()),
+            ],
+            Some(NullBuffer::from(std::mem::take(&mut self.warc_present))),
+        )?;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.id.finish()),
+            Arc::new(self.url.finish()),
+            Arc::new(self.final_url.finish()),
+            Arc::new(self.fetched_at.finish().with_timezone(schema::UTC)),
+            Arc::new(self.language.finish()),
+            Arc::new(self.title.finish()),
+            list_of(Arc::new(self.texts.finish()))?,
+            list_of(Arc::new(self.text_roles.finish()))?,
+            self.images.finish()?,
+            list_of(self.image_metadata.finish()?)?,
+            Arc::new(self.score_offsets.finish(scores)?),
+            self.consent.finish()?,
+            Arc::new(warc),
+        ];
+        RecordBatch::try_new(Arc::clone(schema), columns)
+    }
+}
+
+/// What the schema cannot hold of a document.
+fn check(document: &Document<Image>) -> Result<(), Problem> {
+    for image in document.images() {
+        let reference = &image.reference;
+        let sizes = [
+            Some(image.width_px),
+            Some(image.height_px),
+            Some(image.fetched_width_px),
+            Some(image.fetched_height_px),
+            reference.declared_width_px,
+            reference.declared_height_px,
+        ];
+        if let Some(size) = sizes.into_iter().flatten().find(|size| *size > i32::MAX as u32) {
+            return Err(format!(
+                "an image of {} has a side of {size} pixels, more than a row can hold",
+                document.id
+            ));
+        }
+    }
+    if let Some(warc) = &document.warc
+        && (i64::try_from(warc.offset).is_err() || i64::try_from(warc.length).is_err())
+    {
+        return Err(format!("the place of {} in its WARC file is no 63-bit number", document.id));
+    }
+    Ok(())
+}
+
+/// The column `image_metadata` under construction.
+#[derive(Debug, Default)]
+struct ImageMetadataColumns {
+    url: StringBuilder,
+    alternatives: StringBuilder,
+    alternative_offsets: Offsets,
+    alt: StringBuilder,
+    title: StringBuilder,
+    caption: StringBuilder,
+    declared_width: Int32Builder,
+    declared_height: Int32Builder,
+    width: Int32Builder,
+    height: Int32Builder,
+    fetched_width: Int32Builder,
+    fetched_height: Int32Builder,
+    format: StringBuilder,
+    sha256_fetched: StringBuilder,
+    sha256_stored: StringBuilder,
+    dhash: StringBuilder,
+    link: StringBuilder,
+    media: StringBuilder,
+    video_url: StringBuilder,
+    consent: ConsentColumn,
+    status: StringBuilder,
+    present: Vec<bool>,
+}
+
+impl ImageMetadataColumns {
+    fn push(&mut self, image: &Image) {
+        let reference = &image.reference;
+        let (media, video_url) = match &reference.media {
+            Media::Image => (MEDIA_IMAGE, None),
+            Media::Video { source } => (MEDIA_VIDEO, source.as_ref()),
+        };
+        self.url.append_value(reference.url.as_str());
+        for url in &reference.alternatives {
+            self.alternatives.append_value(url.as_str());
+        }
+        self.alternative_offsets
+            .close_after(reference.alternatives.len());
+        self.alt.append_option(reference.alt.as_deref());
+        self.title.append_option(reference.title.as_deref());
+        self.caption.append_option(reference.caption.as_deref());
+        // `check` has refused sizes that do not fit.
+        let size = |pixels: u32| pixels as i32;
+        self.declared_width
+            .append_option(reference.declared_width_px.map(size));
+        self.declared_height
+            .append_option(reference.declared_height_px.map(size));
+        self.width.append_value(size(image.width_px));
+        self.height.append_value(size(image.height_px));
+        self.fetched_width.append_value(size(image.fetched_width_px));
+        self.fetched_height
+            .append_value(size(image.fetched_height_px));
+        self.format.append_value(image.format.as_str());
+        self.sha256_fetched
+            .append_value(image.sha256_fetched.to_string());
+        self.sha256_stored
+            .append_value(image.sha256_stored.to_string());
+        self.dhash.append_value(format!("{:016x}", image.dhash));
+        self.link
+            .append_option(reference.link.as_ref().map(url::Url::as_str));
+        self.media.append_value(media);
+        self.video_url.append_option(video_url.map(url::Url::as_str));
+        self.consent.push_row(&image.consent);
+        self.status.append_value(STORED);
+        self.present.push(true);
+    }
+
+    fn push_null(&mut self) {
+        let texts = [
+            &mut self.url,
+            &mut self.alt,
+            &mut self.title,
+            &mut self.caption,
+            &mut self.format,
+            &mut self.sha256_fetched,
+            &mut self.sha256_stored,
+            &mut self.dhash,
+            &mut self.link,
+            &mut self.media,
+            &mut self.video_url,
+            &mut self.status,
+        ];
+        for column in texts {
+            column.append_null();
+        }
+        let sizes = [
+            &mut self.declared_width,
+            &mut self.declared_height,
+            &mut self.width,
+            &mut self.height,
+            &mut self.fetched_width,
+            &mut self.fetched_height,
+        ];
+        for column in sizes {
+            column.append_null();
+        }
+        self.alternative_offsets.close_after(0);
+        self.consent.push_row(&[]);
+        self.present.push(false);
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let alternatives = self
+            .alternative_offsets
+            .finish(Arc::new(self.alternatives.finish()))?;
+        // The order of `schema::image_metadata_fields`.
+        let children: Vec<ArrayRef> = vec![
+            Arc::new(self.url.finish()),
+            Arc::new(alternatives),
+            Arc::new(self.alt.finish()),
+            Arc::new(self.title.finish()),
+            Arc::new(self.caption.finish()),
+            Arc::new(self.declared_width.finish()),
+            Arc::new(self.declared_height.finish()),
+            Arc::new(self.width.finish()),
+            Arc::new(self.height.finish()),
+            Arc::new(self.fetched_width.finish()),
+            Arc::new(self.fetched_height.finish()),
+            Arc::new(self.format.finish()),
+            Arc::new(self.sha256_fetched.finish()),
+            Arc::new(self.sha256_stored.finish()),
+            Arc::new(self.dhash.finish()),
+            Arc::new(self.link.finish()),
+            Arc::new(self.media.finish()),
+            Arc::new(self.video_url.finish()),
+            self.consent.finish()?,
+            Arc::new(self.status.finish()),
+        ];
+        Ok(Arc::new(StructArray::try_new(
+            schema::image_metadata_fields(),
+            children,
+            Some(NullBuffer::from(std::mem::take(&mut self.present))),
+        )?))
+    }
+}
+
+/// The document in row `row` of a batch whose columns have the types of
+/// [`schema::documents_schema`] and stand in its order.
+pub(crate) fn document(batch: &RecordBatch, row: usize) -> Result<Document<Image>, Problem> {
+    let [
+        id,
+        url,
+        final_url,
+        fetched_at,
+        language,
+        title,
+        texts,
+        text_roles,
+        images,
+        image_metadata,
+        scores,
+        consents,
+        warc,
+    ] = batch.columns()
+    else {
+        return Err(format!("it has {} columns", batch.num_columns()));
+    };
+    let fetched_at = fetched_at.as_primitive::<TimestampMillisecondType>();
+    let elements = items(texts, row);
+    let lengths = [text_roles, images, image_metadata].map(|column| items(column, row).len());
+    if lengths != [elements.len(); 3] {
+        return Err(format!(
+            "it has {} texts and {lengths:?} text roles, images and image metadata",
+            elements.len()
+        ));
+    }
+    let first_role = items(text_roles, row).start;
+    let first_image = items(images, row).start;
+    let first_metadata = items(image_metadata, row).start;
+    let elements = elements
+        .enumerate()
+        .map(|(index, text_index)| {
+            element(
+                text(values(texts), text_index),
+                text(values(text_roles), first_role + index),
+                picture(values(images), first_image + index),
+                (values(image_metadata), first_metadata + index),
+            )
+            .map_err(|problem| format!("element {index}: {problem}"))
+        })
+        .collect::<Result<_, Problem>>()?;
+    Ok(Document {
+        id: required(id, row, "id")?,
+        url: required(url, row, "url")?,
+        final_url: required(final_url, row, "final_url")?,
+        fetched_at: fetched_at
+            .is_valid(row)
+            .then(|| fetched_at.value(row).div_euclid(1000)),
+        language: text(language, row).map(str::to_owned),
+        title: text(title, row).map(str::to_owned),
+        elements,
+        scores: scores_of(scores, row)?,
+        consent: consent(consents, row)?,
+        warc: warc_of(warc, row)?,
+    })
+}
+
+fn scores_of(column: &ArrayRef, row: usize) -> Result<BTreeMap<String, f64>, Problem> {
+    let scores = values(column).as_struct();
+    items(column, row)
+        .map(|index| {
+            let name = required_text(scores.column(0), index, "scores.name")?;
+            let value = scores.column(1).as_primitive::<Float64Type>().value(index);
+            Ok((name.to_owned(), value))
+        })
+        .collect()
+}
+
+fn warc_of(column: &ArrayRef, row: usize) -> Result<Option<WarcLocation>, Problem> {
+    if column.is_null(row) {
+        return Ok(None);
+    }
+    let warc = column.as_struct();
+    let number = |child: usize, name: &str| {
+        let value = warc.column(child).as_primitive::<Int64Type>().value(row);
+        u64::try_from(value).map_err(|_| format!("`warc.{name}` is {value}"))
+    };
+    Ok(Some(WarcLocation {
+        file: required_text(warc.column(0), row, "warc.file")?.to_owned(),
+        offset: number(1, "offset")?,
+        length: number(2, "length")?,
+    }))
+}
+
+/// The bytes of a picture in a flattened column, if there is one.
+pub(crate) fn picture(column: &ArrayRef, index: usize) -> Option<&[u8]> {
+    let column = column.as_struct();
+    let bytes = column.column(0).as_binary::<i32>();
+    (column.is_valid(index) && bytes.is_valid(index)).then(|| bytes.value(index))
+}
+
+fn element(
+    content: Option<&str>,
+    role: Option<&str>,
+    bytes: Option<&[u8]>,
+    (metadata, index): (&ArrayRef, usize),
+) -> Result<Element<Image>, Problem> {
+    match (content, bytes) {
+        (Some(content), None) => {
+            let name = role.ok_or("its role is null")?;
+            let role = TextRole::from_name(name).ok_or_else(|| format!("its role is `{name}`"))?;
+            Ok(Element::Text(Text::new(role, content)))
+        }
+        (None, Some(bytes)) => image(bytes, metadata, index).map(Element::Image),
+        (Some(_), Some(_)) => Err("both a text and an image are set".to_owned()),
+        (None, None) => Err("neither a text nor an image is set".to_owned()),
+    }
+}
+
+fn image(bytes: &[u8], metadata: &ArrayRef, index: usize) -> Result<Image, Problem> {
+    if metadata.is_null(index) {
+        return Err("its metadata is null".to_owned());
+    }
+    let [
+        url,
+        alternatives,
+        alt,
+        title,
+        caption,
+        declared_width,
+        declared_height,
+        width,
+        height,
+        fetched_width,
+        fetched_height,
+        format,
+        sha256_fetched,
+        sha256_stored,
+        dhash,
+        link,
+        media,
+        video_url,
+        consents,
+        _status,
+    ] = metadata.as_struct().columns()
+    else {
+        return Err("its metadata has other fields".to_owned());
+    };
+    let owned = |column| text(column, index).map(str::to_owned);
+    let size = |column: &ArrayRef, name: &str| -> Result<Option<u32>, Problem> {
+        let column = column.as_primitive::<Int32Type>();
+        column
+            .is_valid(index)
+            .then(|| {
+                let pixels = column.value(index);
+                u32::try_from(pixels).map_err(|_| format!("`{name}` is {pixels}"))
+            })
+            .transpose()
+    };
+    let required_size =
+        |column, name: &str| size(column, name)?.ok_or_else(|| format!("`{name}` is null"));
+    let format = required_text(format, index, "format")?;
+    let dhash = required_text(dhash, index, "dhash")?;
+    let media = match required_text(media, index, "media")? {
+        MEDIA_IMAGE => Media::Image,
+        MEDIA_VIDEO => Media::Video {
+            source: parsed(video_url, index, "video_url")?,
+        },
+        other => return Err(format!("`media` is `{other}`")),
+    };
+    Ok(Image {
+        reference: ImageRef {
+            url: required(url, index, "url")?,
+            alternatives: items(alternatives, index)
+                .map(|item| required(values(alternatives), item, "alternatives"))
+                .collect::<Result<_, _>>()?,
+            alt: owned(alt),
+            title: owned(title),
+            caption: owned(caption),
+            declared_width_px: size(declared_width, "declared_width")?,
+            declared_height_px: size(declared_height, "declared_height")?,
+            link: parsed(link, index, "link")?,
+            media,
+        },
+        bytes: Arc::from(bytes),
+        format: Format::from_name(format).ok_or_else(|| format!("`format` is `{format}`"))?,
+        width_px: required_size(width, "width")?,
+        height_px: required_size(height, "height")?,
+        fetched_width_px: required_size(fetched_width, "fetched_width")?,
+        fetched_height_px: required_size(fetched_height, "fetched_height")?,
+        sha256_fetched: required(sha256_fetched, index, "sha256_fetched")?,
+        sha256_stored: required(sha256_stored, index, "sha256_stored")?,
+        dhash: u64::from_str_radix(dhash, 16).map_err(|_| format!("`dhash` is `{dhash}`"))?,
+        consent: consent(consents, index)?,
+    })
+}

@@ -1,0 +1,202 @@
+//! Encoded pictures to normalised floats.
+
+use fast_image_resize::images::{Image as Pixels, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use m3w_document::image::{Decoded, Limits, decode};
+use serde::{Deserialize, Serialize};
+
+/// Mean of CLIP's training pictures, by channel (openai/CLIP `clip.py`).
+pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+/// Standard deviation of CLIP's training pictures, by channel (openai/CLIP `clip.py`).
+pub const CLIP_DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+
+/// How a picture of any shape becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// The whole picture, centred, with the mean value around it (Flamingo).
+    Pad,
+    /// The largest square in the middle (CLIP).
+    CenterCrop,
+}
+
+/// What is done to each pixel.
+#[derive(Debug, Clone)]
+pub(crate) struct Normalisation {
+    /// The float of each byte, by channel: `(byte / 255 - mean) / deviation`.
+    table: [[f32; 256]; 3],
+}
+
+impl Normalisation {
+    pub(crate) fn new(mean: [f32; 3], deviation: [f32; 3]) -> Self {
+        let mut table = [[0.0; 256]; 3];
+        for (channel, values) in table.iter_mut().enumerate() {
+            for (byte, value) in (0_u8..=255).zip(values) {
+                *value = (f32::from(byte) / 255.0 - mean[channel]) / deviation[channel];
+            }
+        }
+        Self { table }
+    }
+}
+
+/// A square picture to be, and the buffers that making it needs again and again.
+pub(crate) struct PixelReader {
+    resizer: Resizer,
+    side_px: u32,
+    fit: Fit,
+}
+
+impl PixelReader {
+    pub(crate) fn new(side_px: u32, fit: Fit) -> Self {
+        Self {
+            resizer: Resizer::new(),
+            side_px,
+            fit,
+        }
+    }
+
+    /// Decodes a picture into `target`, `[3, H, W]` with H = W = `side_px`; `target` holds zeros,
+    /// which is the mean value after normalisation.
+    pub(crate) fn read(
+        &mut self,
+        bytes: &[u8],
+        is_flipped: bool,
+        normalisation: &Normalisation,
+        target: &mut [f32],
+    ) -> Result<(), String> {
+        let decoded = decode(bytes, &Limits::default()).map_err(|reason| reason.to_string())?;
+        let (width, height) = match self.fit {
+            Fit::CenterCrop => (self.side_px, self.side_px),
+            Fit::Pad => inner_size(decoded.width_px, decoded.height_px, self.side_px),
+        };
+        let resized = self.resize(&decoded, width, height)?;
+        let side = self.side_px as usize;
+        let (width, height) = (width as usize, height as usize);
+        let (left, top) = ((side - width) / 2, (side - height) / 2);
+        let (red, rest) = target.split_at_mut(side * side);
+        let (green, blue) = rest.split_at_mut(side * side);
+        let [reds, greens, blues] = &normalisation.table;
+        for (row, line) in resized.chunks_exact(3 * width).enumerate() {
+            let start = (top + row) * side + left;
+            let place = start..start + width;
+            let planes = red[place.clone()]
+                .iter_mut()
+                .zip(&mut green[place.clone()])
+                .zip(&mut blue[place]);
+            let set = |((red, green), blue): ((&mut f32, &mut f32), &mut f32), pixel: &[u8]| {
+                *red = reds[usize::from(pixel[0])];
+                *green = greens[usize::from(pixel[1])];
+                *blue = blues[usize::from(pixel[2])];
+            };
+            if is_flipped {
+                planes
+                    .zip(line.chunks_exact(3).rev())
+                    .for_each(|(place, pixel)| set(place, pixel));
+            } else {
+                planes
+                    .zip(line.chunks_exact(3))
+                    .for_each(|(place, pixel)| set(place, pixel));
+            }
+        }
+        Ok(())
+    }
+
+    /// The picture, or the middle of it that has the target's proportions, at another size.
+    fn resize(&mut self, decoded: &Decoded, width: u32, height: u32) -> Result<Vec<u8>, String> {
+        let source = ImageRef::new(
+            decoded.width_px,
+            decoded.height_px,
+            &decoded.pixels,
+            PixelType::U8x3,
+        )
+        .map_err(|error| error.to_string())?;
+        let mut resized = Pixels::new(width, height, PixelType::U8x3);
+        let mut options =
+            ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
+        if self.fit == Fit::CenterCrop {
+            options = options.fit_into_destination(Some((0.5, 0.5)));
+        }
+        self.resizer
+            .resize(&source, &mut resized, &options)
+            .map_err(|error| error.to_string())?;
+        Ok(resized.into_vec())
+    }
+}
+
+/// The largest size of these proportions within a square.
+fn inner_size(width: u32, height: u32, side: u32) -> (u32, u32) {
+    let scaled = |length: u32, longest: u32| {
+        let scaled = (u64::from(length) * u64::from(side) + u64::from(longest) / 2)
+            / u64::from(longest);
+        u32::try_from(scaled).unwrap_or(side).clamp(1, side)
+    };
+    if width >= height {
+        (side, scaled(height, width))
+    } else {
+        (scaled(width, height), side)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A PNG whose left half is one colour and whose right half another.
+    pub(crate) fn two_coloured_png(width: u32, height: u32, left: [u8; 3], right: [u8; 3]) -> Vec<u8> {
+        let picture = image::RgbImage::from_fn(width, height, |x, _| {
+            image::Rgb(if x < width / 2 { left } else { right })
+        });
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture
+            .write_to(&mut bytes, image::ImageFormat::Png)
+            .unwrap();
+        bytes.into_inner()
+    }
+
+    fn plain() -> Normalisation {
+        Normalisation::new([0.5; 3], [0.5; 3])
+    }
+
+    fn read(fit: Fit, is_flipped: bool, bytes: &[u8]) -> Vec<f32> {
+        let mut target = vec![0.0; 3 * 8 * 8];
+        PixelReader::new(8, fit)
+            .read(bytes, is_flipped, &plain(), &mut target)
+            .unwrap();
+        target
+    }
+
+    #[test]
+    fn a_wide_picture_is_padded_with_the_mean_above_and_below() {
+        let bytes = two_coloured_png(16, 8, [255, 0, 255], [255, 0, 255]);
+        let pixels = read(Fit::Pad, false, &bytes);
+        let column: Vec<f32> = (0..8).map(|row| pixels[row * 8 + 3]).collect();
+        assert_eq!(column, [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        let green: Vec<f32> = (0..8).map(|row| pixels[64 + row * 8 + 3]).collect();
+        assert_eq!(green, [0.0, 0.0, -1.0, -1.0, -1.0, -1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_crop_keeps_the_middle_and_a_flip_mirrors_it() {
+        let bytes = two_coloured_png(32, 8, [255, 0, 0], [0, 0, 0]);
+        let pixels = read(Fit::CenterCrop, false, &bytes);
+        assert_eq!((pixels[0], pixels[7]), (1.0, -1.0));
+        let mirrored = read(Fit::CenterCrop, true, &bytes);
+        assert_eq!((mirrored[0], mirrored[7]), (-1.0, 1.0));
+    }
+
+    #[test]
+    fn extreme_proportions_leave_at_least_one_row() {
+        assert_eq!(inner_size(10_000, 1, 224), (224, 1));
+        assert_eq!(inner_size(1, 10_000, 224), (1, 224));
+        assert_eq!(inner_size(341, 256, 320), (320, 240));
+    }
+
+    #[test]
+    fn bytes_that_are_no_picture_are_told_apart_from_pictures() {
+        let mut target = vec![0.0; 3 * 8 * 8];
+        let problem = PixelReader::new(8, Fit::Pad)
+            .read(b"no picture", false, &plain(), &mut target)
+            .unwrap_err();
+        assert_eq!(problem, "decode/not-an-image");
+    }
+}

@@ -1,0 +1,54 @@
+//! `m3w train`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::stop_on_interrupt;
+use crate::trainer::{TrainOptions, train};
+
+/// Train a Flamingo on the sequences of a corpus
+///
+/// Interrupted, the same command goes on from the last checkpoint; with more steps in its
+/// configuration it goes on from the end.
+#[derive(Debug, Args)]
+pub(super) struct Train {
+    /// Training configuration, such as configs/train-tiny.toml
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// One setting, over the file's: `--set run.steps=200`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    assignments: Vec<String>,
+    /// Directory of the corpus
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Directory of the run
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// No progress lines
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Train {
+    pub(super) fn run(self) -> Result<()> {
+        let options = TrainOptions {
+            file: crate::config::load(Some(&self.config), &self.assignments)?,
+            data: self.data,
+            out: self.out,
+            is_quiet: self.quiet,
+        };
+        let result = train(&options, &stop_on_interrupt()?)?;
+        let mut out = std::io::stdout();
+        match result.losses {
+            Some((first, last)) => {
+                writeln!(out, "{} steps, loss {first:.3} -> {last:.3}", result.steps)?;
+            }
+            None => writeln!(out, "{} steps were done before", result.steps)?,
+        }
+        writeln!(out, "{}", options.out.display())?;
+        Ok(())
+    }
+}

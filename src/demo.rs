@@ -1,0 +1,154 @@
+//! The demonstration: a small site that ships with the program goes the whole road, offline.
+//!
+//! Everything is real: the site is served over HTTP on loopback, and crawled, built, trained on
+//! and asked about by the same code that works on anybody's URLs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use m3w_document::TextRole;
+use m3w_model::GenerateOptions;
+use m3w_shards::{DocumentReader, Manifest};
+use tokio::sync::watch;
+
+use crate::answer::answer;
+use crate::build::{BuildOptions, build};
+use crate::config::{self, BuildConfig};
+use crate::corpus::Corpus;
+use crate::source::Source;
+use crate::trainer::{TrainFile, TrainOptions, TrainResult, TrainedModel, train};
+use crate::view::{ViewOptions, write_report};
+
+mod site_server;
+
+pub use site_server::SiteServer;
+
+/// The configuration that the demonstration trains with; the file is part of the repository.
+const TRAIN_CONFIG: &str = include_str!("../configs/train-tiny.toml");
+/// Tokens of the demonstration's tokenizer: a dozen pages fill no more.
+const VOCABULARY_SIZE: usize = 1_000;
+/// Windows cut from each page, so that a dozen pages make batches enough.
+const WINDOWS_PER_DOCUMENT: usize = 16;
+
+/// Crawls the demonstration's site and builds a corpus from it in `out`.
+///
+/// # Errors
+///
+/// As [`build`]; also if the loopback address cannot be listened on.
+pub fn build_site(out: &Path, threads: usize, stop: &watch::Receiver<bool>) -> Result<Manifest> {
+    let server = SiteServer::start()?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let list = out.join("urls.txt");
+    std::fs::write(&list, server.url_list())
+        .with_context(|| format!("cannot write {}", list.display()))?;
+    let mut config = BuildConfig {
+        vocabulary_size: VOCABULARY_SIZE,
+        ..BuildConfig::default()
+    };
+    config.shards.windows_per_document = WINDOWS_PER_DOCUMENT;
+    // The site is ours and on this machine: no delay is owed, and its address is a private one.
+    config.crawler.delay_ms = 0;
+    config.crawler.allow_private_addresses = true;
+    let options = BuildOptions {
+        source: Source::Urls {
+            path: list,
+            column: "url".to_owned(),
+        },
+        out: out.join("corpus"),
+        config,
+        tokenizer: None,
+        fetch_missing_images: true,
+        threads,
+        is_quiet: true,
+    };
+    build(&options, stop)
+}
+
+/// Writes the report on the corpus in `out`, every page in it.
+///
+/// # Errors
+///
+/// If the corpus cannot be read.
+pub fn report(out: &Path) -> Result<PathBuf> {
+    let path = out.join("report.html");
+    let options = ViewOptions {
+        documents: 100,
+        sequences: 10,
+    };
+    write_report(&Corpus::at(&out.join("corpus")), &path, &options)?;
+    Ok(path)
+}
+
+/// Trains the tiny model on the corpus in `out`, `steps` steps, or as many as its configuration
+/// says.
+///
+/// # Errors
+///
+/// As [`train`].
+pub fn train_tiny(
+    out: &Path,
+    steps: Option<usize>,
+    stop: &watch::Receiver<bool>,
+) -> Result<TrainResult> {
+    let config_path = out.join("train-tiny.toml");
+    std::fs::write(&config_path, TRAIN_CONFIG)
+        .with_context(|| format!("cannot write {}", config_path.display()))?;
+    let mut file: TrainFile = config::load(Some(&config_path), &[])?;
+    file.run.steps = steps.unwrap_or(file.run.steps);
+    let options = TrainOptions {
+        file,
+        data: out.join("corpus"),
+        out: out.join("run"),
+        is_quiet: false,
+    };
+    train(&options, stop)
+}
+
+/// A picture, the words on its page, and those of the model.
+#[derive(Debug)]
+pub struct Caption {
+    /// The picture, written beside the corpus.
+    pub picture: PathBuf,
+    /// What its page says of it.
+    pub expected: String,
+    /// What the model says.
+    pub generated: String,
+}
+
+/// Asks the trained model about the first captioned picture of the corpus.
+///
+/// # Errors
+///
+/// If the corpus or the model cannot be read.
+pub fn caption(out: &Path) -> Result<Caption> {
+    let corpus = Corpus::at(&out.join("corpus"));
+    let (name, bytes, expected) = captioned_picture(&corpus)?;
+    let picture = out.join(name);
+    std::fs::write(&picture, bytes)
+        .with_context(|| format!("cannot write {}", picture.display()))?;
+    let trained = TrainedModel::load(&out.join("run"))?;
+    let options = GenerateOptions::default();
+    let generated = answer(&trained, &[&picture], "", &options, |_| {})?;
+    Ok(Caption {
+        picture,
+        expected,
+        generated: generated.trim().to_owned(),
+    })
+}
+
+fn captioned_picture(corpus: &Corpus) -> Result<(String, std::sync::Arc<[u8]>, String)> {
+    for entry in corpus.manifest()?.documents {
+        for document in DocumentReader::open(&corpus.root().join(&entry.path))? {
+            for pair in document?.elements.windows(2) {
+                let (Some(image), Some(text)) = (pair[0].as_image(), pair[1].as_text()) else {
+                    continue;
+                };
+                if text.role == TextRole::Caption {
+                    let name = format!("picture.{}", image.format.as_str());
+                    return Ok((name, image.bytes.clone(), text.content.clone()));
+                }
+            }
+        }
+    }
+    anyhow::bail!("the demonstration's corpus has no captioned picture")
+}

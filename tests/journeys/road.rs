@@ -1,0 +1,113 @@
+//! The whole road: pages, shards, training, an answer.
+
+use m3w::demo::{build_site, caption, report, train_tiny};
+use m3w::document::{Document, Element, Image, TextRole};
+use m3w::shards::{DocumentReader, SequenceReader};
+
+use super::site::{never, shared_corpus};
+
+fn documents() -> Vec<Document<Image>> {
+    let mut paths: Vec<_> = std::fs::read_dir(shared_corpus().join("documents"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+        .iter()
+        .flat_map(|path| DocumentReader::open(path).unwrap())
+        .map(Result::unwrap)
+        .collect()
+}
+
+fn document(name: &str) -> Document<Image> {
+    documents()
+        .into_iter()
+        .find(|document| document.url.path().ends_with(name))
+        .unwrap_or_else(|| panic!("{name} is not in the corpus"))
+}
+
+fn picture_names(document: &Document<Image>) -> Vec<String> {
+    document
+        .images()
+        .map(|image| {
+            let path = image.reference.url.path();
+            path.rsplit('/').next().unwrap().to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn every_figure_of_an_article_stands_at_its_place_with_its_caption() {
+    let article = document("diamond-kites.html");
+    assert_eq!(article.images().count(), 5);
+    for pair in article.elements.windows(2) {
+        if let Element::Image(image) = &pair[0] {
+            let caption = pair[1].as_text().unwrap();
+            assert_eq!(caption.role, TextRole::Caption);
+            assert_eq!(image.reference.caption.as_ref(), Some(&caption.content));
+        }
+    }
+}
+
+#[test]
+fn menus_banners_icons_and_trackers_stay_out() {
+    let visit = document("visit.html");
+    assert_eq!(visit.images().count(), 3, "{:?}", picture_names(&visit));
+    let text: String = visit.texts().map(|text| text.content.as_str()).collect();
+    assert!(!text.to_lowercase().contains("cookie"), "{text}");
+}
+
+#[test]
+fn lazy_images_count_once_and_base_and_charset_are_obeyed() {
+    let night = picture_names(&document("night.html"));
+    let mut once = night.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(night.len(), once.len(), "{night:?}");
+    assert!(night.len() >= 4, "{night:?}");
+    let balloons = document("balloons.html");
+    assert!(
+        balloons
+            .images()
+            .any(|image| image.reference.url.path().contains("/pictures/balloons/"))
+    );
+    let festival = document("festival.html");
+    let text: String = festival.texts().map(|text| text.content.as_str()).collect();
+    assert!(!text.contains('\u{fffd}') && text.contains('é'), "{text}");
+}
+
+#[test]
+fn every_row_keeps_its_promises() {
+    let mut rows = 0;
+    for entry in std::fs::read_dir(shared_corpus().join("sequences")).unwrap() {
+        let reader = SequenceReader::open(&entry.unwrap().path()).unwrap();
+        let image_id = reader.info().special.image;
+        for row in reader {
+            let row = row.unwrap();
+            let marks = row.tokens.iter().filter(|&&id| id == image_id).count();
+            assert_eq!(row.tokens.len(), 256);
+            assert_eq!(marks, row.images.len(), "{}", row.text);
+            assert!((1..=5).contains(&marks), "{}", row.text);
+            rows += 1;
+        }
+    }
+    assert!(rows >= 14, "{rows}");
+}
+
+#[test]
+fn the_demonstration_learns_goes_on_and_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    build_site(out, 2, &never()).unwrap();
+    let page = std::fs::read_to_string(report(out).unwrap()).unwrap();
+    assert!(page.contains("diamond-kites.html") && page.contains("data:image/jpeg;base64,"));
+    let first = train_tiny(out, Some(10), &never()).unwrap();
+    assert_eq!(first.steps, 10);
+    let second = train_tiny(out, Some(20), &never()).unwrap();
+    assert_eq!(second.steps, 20);
+    let (start, end) = (first.losses.unwrap().0, second.losses.unwrap().1);
+    assert!(end < start - 0.5, "loss {start} -> {end}");
+    let caption = caption(out).unwrap();
+    assert!(caption.picture.exists() && !caption.expected.is_empty());
+    assert!(!caption.generated.is_empty());
+}
