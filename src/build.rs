@@ -196,7 +196,7 @@ fn collect_documents(
                 assembler.add(&outcome)?;
                 progress.step(|| {
                     let stats = pipeline.crawler().stats();
-                    format!("{} requests, {:.1} MB", stats.requests, stats.megabytes())
+                    format!("{} requests, {:.1} MB", stats.requests, stats.bytes as f64 / 1e6)
                 });
             }
             reader

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
-use m3w_document::{Sha256, Tally};
+use m3w_document::{Document, Image, Sha256, Tally};
 use m3w_shards::{
     DocumentReader, FileEntry, Manifest, SequenceWriter, ShardInfo, Tokenizer, subsequence,
     tokenize, write_atomically,
@@ -188,7 +188,7 @@ pub fn train_tokenizer(
                 None
             }
         })
-        .flat_map(|document| {
+        .flat_map(|document: Document<Image>| {
             let texts: Vec<String> = document.texts().map(|text| text.content.clone()).collect();
             texts
         })

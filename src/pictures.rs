@@ -107,8 +107,9 @@ impl Pictures {
                 .ok_or(Reason::new("fetch/bad-data-url"))?;
             return Ok((body.into(), Vec::new()));
         }
-        if let Some(bytes) = self.archive.image(url).await {
-            return Ok((bytes, Vec::new()));
+        if let Some(resource) = self.archive.image(url).await {
+            let consent = resource.consent.into_iter().map(consent_signal).collect();
+            return Ok((resource.bytes, consent));
         }
         if self.archive.is_closed() {
             return Err(Reason::new("fetch/not-archived"));

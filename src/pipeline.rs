@@ -114,7 +114,7 @@ impl Pipeline {
             return Err(reason);
         }
         dropped.extend(left_out.into_iter().map(|image| ImageDrop {
-            url: image.url,
+            url: image.url.unwrap_or_default(),
             reason: image.reason,
         }));
         if !page.images_allowed {

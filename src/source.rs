@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -75,10 +76,12 @@ impl Source {
             }
             Self::Warc(paths) => {
                 let config = config.clone();
-                let mut seen = HashSet::new();
-                Box::new(paths.clone().into_iter().flat_map(move |path| {
-                    warc_items(&path, &config, &mut seen)
-                }))
+                Box::new(
+                    paths
+                        .clone()
+                        .into_iter()
+                        .flat_map(move |path| warc_items(&path, &config)),
+                )
             }
         };
         Ok(Box::new(items.zip(0..).map(|(item, number)| {
@@ -95,11 +98,18 @@ impl Source {
     pub fn digest(&self) -> Result<Sha256> {
         match self {
             Self::Urls { path, .. } => {
+                let context = || format!("cannot read the list {}", path.display());
+                let mut file = BufReader::new(File::open(path).with_context(context)?);
                 let mut hasher = sha2::Sha256::new();
-                File::open(path)
-                    .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
-                    .with_context(|| format!("cannot read the list {}", path.display()))?;
-                Ok(Sha256(hasher.finalize().into()))
+                loop {
+                    let bytes = file.fill_buf().with_context(context)?;
+                    if bytes.is_empty() {
+                        return Ok(Sha256(hasher.finalize().into()));
+                    }
+                    hasher.update(bytes);
+                    let used = bytes.len();
+                    file.consume(used);
+                }
             }
             Self::Warc(paths) => {
                 if paths.is_empty() {
@@ -126,13 +136,29 @@ fn url_item(text: &str, seen: &mut HashSet<DocumentId>) -> Item {
     }
 }
 
-/// The pages of one WARC file; what cannot be read is one refused input, and so is the rest of a
-/// file after damage from which the reader does not recover.
+/// The pages of one WARC file, and what should have been one; images are no inputs.
 fn warc_items(
     path: &Path,
     config: &m3w_crawler::Config,
-    seen: &mut HashSet<DocumentId>,
-) -> Vec<Result<(String, Item)>> {
-    let _ = (path, config, seen);
-    Vec::new()
+) -> Box<dyn Iterator<Item = Result<(String, Item)>>> {
+    let items = match warc::pages(path, config) {
+        Ok(items) => items,
+        Err(error) => return Box::new(std::iter::once(Err(error.into()))),
+    };
+    Box::new(items.filter_map(|item| match item {
+        Ok(WarcItem::Page(page)) => {
+            let text = page.url.to_string();
+            Some(Ok((text, Item::Page(Box::new(page)))))
+        }
+        Ok(WarcItem::Resource(_)) => None,
+        Ok(WarcItem::Skipped(failure)) => {
+            let text = failure.detail.clone();
+            Some(Ok((text, Item::Refused(fetch_reason(failure)))))
+        }
+        Err(error @ m3w_crawler::Error::Damaged { .. }) => {
+            let reason = Reason::new("fetch/damaged-record");
+            Some(Ok((error.to_string(), Item::Refused(reason))))
+        }
+        Err(error) => Some(Err(error.into())),
+    }))
 }

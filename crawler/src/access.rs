@@ -54,7 +54,10 @@ impl Access {
             Self::Rules(rules) if rules.is_allowed(url.as_str()) => Ok(rules.crawl_delay()),
             Self::Rules(_) => Err(Failure::new(
                 FailureKind::Robots,
-                format!("robots.txt of {} forbids it", url.origin().ascii_serialization()),
+                format!(
+                    "robots.txt of {} forbids it",
+                    url.origin().ascii_serialization()
+                ),
             )),
             // The host is not public or does not resolve: that is the reason worth counting.
             Self::Unavailable(failure)
@@ -96,11 +99,7 @@ impl AccessCache {
     }
 
     /// What the origin allows; `fetch` is called if that is not known or too old.
-    pub(crate) async fn get(
-        &self,
-        origin: &str,
-        fetch: impl Future<Output = Access>,
-    ) -> Access {
+    pub(crate) async fn get(&self, origin: &str, fetch: impl Future<Output = Access>) -> Access {
         let slot = self.slot(origin);
         let mut slot = slot.lock().await;
         if let Some((until, access)) = slot.as_ref()
@@ -151,7 +150,10 @@ mod tests {
 
     #[test]
     fn a_missing_file_allows_and_a_failing_one_closes() {
-        assert_eq!(verdict(Ok("user-agent: *\ndisallow: /p")), Some(FailureKind::Robots));
+        assert_eq!(
+            verdict(Ok("user-agent: *\ndisallow: /p")),
+            Some(FailureKind::Robots)
+        );
         assert_eq!(verdict(Ok("")), None);
         assert_eq!(verdict(Err(FailureKind::Http(404))), None);
         assert_eq!(verdict(Err(FailureKind::Http(403))), None);

@@ -196,7 +196,9 @@ impl AddressRules {
     pub(crate) fn may_be_private(&self, name: &str) -> bool {
         self.allow_all
             || self.exempt.iter().any(|entry| {
-                let host = entry.rsplit_once(':').map_or(entry.as_str(), |(host, _)| host);
+                let host = entry
+                    .rsplit_once(':')
+                    .map_or(entry.as_str(), |(host, _)| host);
                 host == name || entry == name
             })
     }

@@ -26,20 +26,25 @@ const STEP_BYTES: usize = 64 * 1024;
 /// they end too early or cannot be read.
 pub fn decode_body(
     content_encoding: Option<&str>,
-    mut body: impl Read,
+    body: impl Read,
     max_bytes: usize,
 ) -> Result<Vec<u8>, Failure> {
     let mut decoder = BodyDecoder::new(content_encoding, max_bytes)?;
-    let mut buffer = vec![0; STEP_BYTES];
-    loop {
-        let count = match body.read(&mut buffer) {
-            Ok(0) => return decoder.finish(),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::new(FailureKind::Truncated, error.to_string())),
-        };
-        decoder.push(&buffer[..count])?;
-    }
+    decoder.push_all(body)?;
+    decoder.finish()
+}
+
+/// As [`decode_body`], but of a body that ends too early the beginning is kept; the claim says
+/// whether it is whole.
+pub(crate) fn decode_body_start(
+    content_encoding: Option<&str>,
+    body: impl Read,
+    max_bytes: usize,
+) -> Result<(Vec<u8>, bool), Failure> {
+    let mut decoder = BodyDecoder::new(content_encoding, max_bytes)?;
+    decoder.push_all(body)?;
+    let is_whole = decoder.end().is_ok();
+    Ok((decoder.into_decoded(), is_whole))
 }
 
 /// Undoes a content coding piece by piece. Holds at most the cap and the coding's window.
@@ -51,7 +56,10 @@ enum Coding {
     Identity(Capped),
     Gzip(Box<MultiGzDecoder<Capped>>),
     /// `deflate`, whose first two bytes tell which of its two forms this is.
-    DeflateUnknown { start: Vec<u8>, output: Capped },
+    DeflateUnknown {
+        start: Vec<u8>,
+        output: Capped,
+    },
     Zlib(Box<ZlibDecoder<Capped>>),
     Deflate(Box<DeflateDecoder<Capped>>),
     Brotli(Box<DecompressorWriter<Capped>>),
@@ -120,9 +128,27 @@ impl BodyDecoder {
         written.map_err(|error| self.failure(FailureKind::Encoding, &error))
     }
 
+    fn push_all(&mut self, mut body: impl Read) -> Result<(), Failure> {
+        let mut buffer = vec![0; STEP_BYTES];
+        loop {
+            match body.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.push(&buffer[..count])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::new(FailureKind::Truncated, error.to_string())),
+            }
+        }
+    }
+
     /// The body, if it is whole.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>, Failure> {
-        let finished = match &mut self.coding {
+        self.end()?;
+        Ok(self.into_decoded())
+    }
+
+    /// Whether the coding has come to its end.
+    fn end(&mut self) -> Result<(), Failure> {
+        let ended = match &mut self.coding {
             Coding::Gzip(decoder) => decoder.try_finish(),
             Coding::Zlib(decoder) => decoder.try_finish(),
             Coding::Deflate(decoder) => decoder.try_finish(),
@@ -135,10 +161,7 @@ impl BodyDecoder {
             }
             Coding::Identity(_) | Coding::DeflateUnknown { .. } | Coding::Zstd(_) => Ok(()),
         };
-        match finished {
-            Ok(()) => Ok(self.into_decoded()),
-            Err(error) => Err(self.failure(FailureKind::Truncated, &error)),
-        }
+        ended.map_err(|error| self.failure(FailureKind::Truncated, &error))
     }
 
     /// What has been decoded so far, whole or not.
@@ -205,7 +228,7 @@ impl Zstd {
 /// servers send the bare one.
 fn is_zlib(start: &[u8]) -> bool {
     let header = u16::from_be_bytes([start[0], start[1]]);
-    start[0] & 0x0f == 8 && header % 31 == 0
+    start[0] & 0x0f == 8 && header.is_multiple_of(31)
 }
 
 /// Where decoded bytes go: a buffer that refuses to grow beyond its cap.
@@ -271,7 +294,7 @@ mod tests {
         let mut deflate = DeflateEncoder::new(Vec::new(), Compression::fast());
         deflate.write_all(&text).unwrap();
         // Brotli with one uncompressed meta-block, then the empty last one (RFC 7932, 9.2).
-        let brotli = [&[0x0c, 0x00, 0x80][..], b"a", &[0x03]].concat();
+        let brotli = [&[0x0b, 0x00, 0x80][..], b"a", &[0x03]].concat();
         let cases: [(&str, Vec<u8>); 5] = [
             ("gzip", gzip(&text)),
             ("Deflate", zlib.finish().unwrap()),
@@ -308,10 +331,16 @@ mod tests {
         let text = b"interleaved ".repeat(50);
         let packed = gzip(&text);
         let cut = &packed[..packed.len() - 4];
-        assert_eq!(kind(decode_body(Some("gzip"), cut, 10_000)), FailureKind::Truncated);
+        assert_eq!(
+            kind(decode_body(Some("gzip"), cut, 10_000)),
+            FailureKind::Truncated
+        );
         let packed = zstd::encode_all(&text[..], 3).unwrap();
         let cut = &packed[..packed.len() - 4];
-        assert_eq!(kind(decode_body(Some("zstd"), cut, 10_000)), FailureKind::Truncated);
+        assert_eq!(
+            kind(decode_body(Some("zstd"), cut, 10_000)),
+            FailureKind::Truncated
+        );
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Bytes of a page to UTF-8, in the order of the WHATWG standards: byte-order mark, HTTP header,
-//! `<meta>` in the first 1,024 bytes, and then, as browsers do for pages that say nothing,
-//! detection: valid UTF-8, or what the first 64 kB look like.
+//! `<meta>`, and then, as browsers do for pages that say nothing, detection: valid UTF-8, or what
+//! the first 64 kB look like.
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-/// How far a `<meta>` is looked for: HTML standard, "prescan a byte stream".
-const PRESCAN_BYTES: usize = 1024;
+/// How far a `<meta>` is looked for. Browsers look at 1,024 bytes before they parse, but when they
+/// meet a `<meta>` further on they start again with what it says (HTML standard, "changing the
+/// encoding while parsing"); looking further at once comes to the same.
+const PRESCAN_BYTES: usize = 64 * 1024;
 
 /// How much of a page the detector sees: it is the slowest step of all, and more does not change
 /// its mind.
@@ -45,20 +47,61 @@ pub fn sniff(bytes: &[u8]) -> Option<&'static Encoding> {
         .or_else(|| prescan(bytes))
 }
 
-/// The encoding that a `Content-Type` header names.
+/// The encoding that a `Content-Type` header names: MIME Sniffing standard, "parse a MIME type".
+/// The first well-formed `charset` counts, whether or not it is known.
 #[must_use]
 pub fn from_content_type(content_type: &str) -> Option<&'static Encoding> {
-    content_type.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        if !name.trim().eq_ignore_ascii_case("charset") {
-            return None;
+    let (_, mut rest) = content_type.split_once(';')?;
+    loop {
+        rest = rest.trim_start_matches(HTTP_SPACE);
+        let name_end = rest.find([';', '=']).unwrap_or(rest.len());
+        let (name, behind) = rest.split_at(name_end);
+        let value;
+        (value, rest) = match behind.strip_prefix('=') {
+            Some(behind) => parameter_value(behind),
+            None => (None, behind),
+        };
+        if let Some(value) = value
+            && name.eq_ignore_ascii_case("charset")
+        {
+            return Encoding::for_label(value.as_bytes());
         }
-        let value = value.trim();
-        let value = value.strip_prefix('"').map_or(value, |quoted| {
-            quoted.split('"').next().unwrap_or_default()
-        });
-        Encoding::for_label(value.as_bytes())
-    })
+        // Up to the next parameter, or no more.
+        (_, rest) = rest.split_once(';')?;
+    }
+}
+
+/// A parameter's value and what follows it; `None` for a value that is empty or has bytes that no
+/// header may have.
+fn parameter_value(text: &str) -> (Option<String>, &str) {
+    let mut value = String::new();
+    let mut rest = "";
+    if let Some(quoted) = text.strip_prefix('"') {
+        let mut characters = quoted.char_indices();
+        while let Some((position, next)) = characters.next() {
+            match next {
+                '"' => {
+                    rest = &quoted[position + 1..];
+                    break;
+                }
+                '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
+                _ => value.push(next),
+            }
+        }
+    } else {
+        let (plain, behind) = text.split_at(text.find(';').unwrap_or(text.len()));
+        value.push_str(plain.trim_end_matches(HTTP_SPACE));
+        rest = behind;
+    }
+    let is_valid = !value.is_empty() && !value.contains(is_control);
+    (is_valid.then_some(value), rest)
+}
+
+/// White space of HTTP, to which the form feed does not belong.
+const HTTP_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+fn is_control(character: char) -> bool {
+    character.is_ascii_control() && character != '\t'
 }
 
 /// The encoding of a page that declares none.
@@ -294,6 +337,20 @@ mod tests {
     }
 
     #[test]
+    fn a_charset_parameter_is_read_as_a_browser_reads_it() {
+        let name = |text| from_content_type(text).map(Encoding::name);
+        assert_eq!(
+            name("text/html; a=b; Charset=gbk ; charset=utf-8"),
+            Some("GBK")
+        );
+        assert_eq!(name("text/html;charset=\"g\\bk\";x"), Some("GBK"));
+        assert_eq!(name("text/html;charset =gbk"), None);
+        assert_eq!(name("text/html;charset=\"\x7f;\";charset=gbk"), Some("GBK"));
+        assert_eq!(name("text/html;charset=';charset=gbk"), None);
+        assert_eq!(name("text/html"), None);
+    }
+
+    #[test]
     fn a_meta_cannot_claim_utf_16() {
         assert_eq!(sniff(b"<meta charset=utf-16>").unwrap().name(), "UTF-8");
     }
@@ -301,7 +358,8 @@ mod tests {
     #[test]
     fn pages_that_say_nothing_are_told_by_their_bytes() {
         assert_eq!(encoding("naïve".as_bytes(), "text/html"), "UTF-8");
-        let (russian, ..) = encoding_rs::WINDOWS_1251.encode("Привет, это простая русская страница");
+        let (russian, ..) =
+            encoding_rs::WINDOWS_1251.encode("Привет, это простая русская страница");
         let decoded = decode(&russian, None);
         assert_eq!(decoded.encoding, "windows-1251");
         assert_eq!(decoded.text, "Привет, это простая русская страница");
@@ -309,14 +367,18 @@ mod tests {
 
     #[test]
     fn malformed_bytes_become_replacement_characters() {
-        assert_eq!(decode(b"a\xffb", Some("text/html;charset=utf-8")).text, "a\u{fffd}b");
+        assert_eq!(
+            decode(b"a\xffb", Some("text/html;charset=utf-8")).text,
+            "a\u{fffd}b"
+        );
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            decode(&bytes, None);
-            decode(&[b"<meta ", bytes.as_slice()].concat(), None);
+            let _ = decode(&bytes, None);
+            let _ = from_content_type(&String::from_utf8_lossy(&bytes));
+            let _ = decode(&[b"<meta ", bytes.as_slice()].concat(), None);
         }
     }
 }

@@ -48,7 +48,8 @@ pub struct Config {
     pub max_redirects: usize,
     /// How often a request is tried again after 429, 502, 503, 504 or a lost connection.
     pub retries: u32,
-    /// Longest `Retry-After` that is waited for; a host that asks for more is given up until then.
+    /// Longest `Retry-After` that is waited for. A URL that asks for more is given up, and after
+    /// three of them in a row so is the host.
     pub max_retry_after_s: u64,
     /// Whether `robots.txt` is asked for and kept to.
     pub robots: bool,
@@ -145,10 +146,7 @@ mod tests {
         let mut config = Config::default();
         assert_eq!(config.user_agent(), "mwwbot/0.1");
         config.contact = Some("https://example.org/bot".to_owned());
-        assert_eq!(
-            config.user_agent(),
-            "mwwbot/0.1 (+https://example.org/bot)"
-        );
+        assert_eq!(config.user_agent(), "mwwbot/0.1 (+https://example.org/bot)");
     }
 
     #[test]

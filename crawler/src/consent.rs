@@ -67,9 +67,7 @@ pub fn from_html(html: &str) -> Vec<Signal> {
 pub(crate) fn from_metas(metas: &[Meta]) -> Vec<Signal> {
     metas
         .iter()
-        .filter(|meta| {
-            ["robots", PRODUCT_TOKEN, "tdm-reservation"].contains(&meta.name.as_str())
-        })
+        .filter(|meta| ["robots", PRODUCT_TOKEN, "tdm-reservation"].contains(&meta.name.as_str()))
         .map(|meta| Signal {
             channel: format!("meta-{}", meta.name),
             value: meta.content.trim().to_owned(),
@@ -130,9 +128,14 @@ fn decide_robots_tag(value: &str, agent: &str) -> Decision {
 
 /// The directives that come with a value behind a colon.
 fn has_value(name: &str) -> bool {
-    ["unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"]
-        .iter()
-        .any(|directive| name.eq_ignore_ascii_case(directive))
+    [
+        "unavailable_after",
+        "max-snippet",
+        "max-image-preview",
+        "max-video-preview",
+    ]
+    .iter()
+    .any(|directive| name.eq_ignore_ascii_case(directive))
 }
 
 fn decide_directive(directive: &str) -> Decision {
@@ -170,7 +173,10 @@ mod tests {
     fn a_directive_for_another_agent_is_not_for_us() {
         assert_eq!(header("otherbot: noai, noindex"), (true, true));
         assert_eq!(header("otherbot: noai, MwwBot: noimageai"), (true, false));
-        assert_eq!(header("unavailable_after: 25 Jun 2010 15:00:00 PST, noai"), (false, false));
+        assert_eq!(
+            header("unavailable_after: 25 Jun 2010 15:00:00 PST, noai"),
+            (false, false)
+        );
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::address::{AddressRules, tidy};
 use crate::fetch::{self, Answer, Deadlines};
 use crate::meta::{Meta, metas};
 use crate::page::{
-    check_image_consent, check_page_consent, is_html_type, looks_like_html, settle_consent,
+    check_image_consent, check_page_consent, is_binary, is_html_type, looks_like_html,
+    settle_consent,
 };
 use crate::politeness::{Permit, Politeness};
 use crate::wait::{meta_refresh, retry_after};
@@ -78,7 +79,7 @@ struct Found {
 
 /// How one request ended.
 enum Step {
-    Found(Found),
+    Found(Box<Found>),
     Redirect(Url),
 }
 
@@ -147,6 +148,10 @@ impl Crawler {
             let bytes = self.body(found, max_bytes).await?;
             if is_html.is_none() && !looks_like_html(&bytes) {
                 let detail = "no content type, and the bytes are no HTML";
+                return Err(Failure::new(FailureKind::NotHtml, detail));
+            }
+            if is_binary(&bytes) {
+                let detail = "declared as HTML, and the bytes are none";
                 return Err(Failure::new(FailureKind::NotHtml, detail));
             }
             let decoded = charset::decode(&bytes, content_type.as_deref());
@@ -221,7 +226,7 @@ impl Crawler {
                 Wanted::Page | Wanted::Image => self.check_robots(&url).await?,
             };
             match self.ask(url, wanted, crawl_delay).await? {
-                Step::Found(found) => return Ok(found),
+                Step::Found(found) => return Ok(*found),
                 Step::Redirect(next) => {
                     *redirects += 1;
                     self.check_redirects(*redirects, wanted)?;
@@ -275,19 +280,33 @@ impl Crawler {
                 Err(failure) => return Err(failure),
             };
             match answer.status() {
-                200 | 203 => return Ok(Step::Found(Found { url, answer, permit })),
+                200 | 203 => {
+                    permit.welcomed();
+                    let found = Found {
+                        url,
+                        answer,
+                        permit,
+                    };
+                    return Ok(Step::Found(Box::new(found)));
+                }
                 301 | 302 | 303 | 307 | 308 => return redirect(&url, &answer).map(Step::Redirect),
                 status @ (429 | 503) => {
                     let asked = answer.header(&RETRY_AFTER);
                     let wait = asked.and_then(|value| retry_after(value, SystemTime::now()));
                     // Everybody who wants something of this host waits.
-                    permit.block(wait.unwrap_or(back_off));
+                    if !permit.block(wait.unwrap_or(back_off)) {
+                        let wait = wait.unwrap_or(back_off);
+                        let detail = format!("the server answered {status}: wait {wait:?}");
+                        return Err(Failure::new(FailureKind::RateLimited, detail));
+                    }
                     if !may_retry {
                         return Err(status_failure(status));
                     }
                 }
                 status @ (502 | 504) if !may_retry => return Err(status_failure(status)),
-                502 | 504 => permit.block(back_off),
+                502 | 504 => {
+                    permit.block(back_off);
+                }
                 status => return Err(status_failure(status)),
             }
         }
@@ -299,7 +318,11 @@ impl Crawler {
             return Ok(None);
         }
         let origin = url.origin().ascii_serialization();
-        let access = self.shared.access.get(&origin, self.fetch_robots(url)).await;
+        let access = self
+            .shared
+            .access
+            .get(&origin, self.fetch_robots(url))
+            .await;
         access.check(url)
     }
 
@@ -348,7 +371,7 @@ fn redirect(url: &Url, answer: &Answer) -> Result<Url, Failure> {
     let status = answer.status();
     let location = answer.header(&LOCATION).ok_or_else(|| {
         let detail = format!("{status} without a readable Location");
-        Failure::new(FailureKind::RedirectLimit, detail)
+        Failure::new(FailureKind::BadHttp, detail)
     })?;
     let target = url.join(location).map_err(|error| {
         let detail = format!("{status} to `{location}`: {error}");

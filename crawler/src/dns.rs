@@ -51,10 +51,9 @@ impl Resolve for CheckedResolver {
                 return Ok(sockets(&addresses));
             }
             let answers = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let addresses = permitted(answers.map(|socket| socket.ip()), may_be_private)
-                .map_err(|address| -> Box<dyn StdError + Send + Sync> {
-                    Box::new(NotPublic { address })
-                })?;
+            let addresses = permitted(answers.map(|socket| socket.ip()), may_be_private).map_err(
+                |address| -> Box<dyn StdError + Send + Sync> { Box::new(NotPublic { address }) },
+            )?;
             store(&cache, name, Arc::clone(&addresses));
             Ok(sockets(&addresses))
         })

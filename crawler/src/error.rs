@@ -31,7 +31,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A WARC file is damaged. Reading goes on at the next record that can be found.
-    #[error("{file}, offset {offset}: {detail}; the records around it are lost, fetch the file again if they matter")]
+    #[error(
+        "{file}, offset {offset}: {detail}; the records around it are lost, fetch the file again if they matter"
+    )]
     Damaged {
         /// The file's name, without folders.
         file: String,

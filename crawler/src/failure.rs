@@ -64,9 +64,9 @@ pub enum FailureKind {
     TooSlow,
     /// The server answered with this status.
     Http(u16),
-    /// 429 or 503, and the wait asked for is longer than we wait.
+    /// 429 until the last attempt, or a wait asked for with 429 or 503 that is longer than we wait.
     RateLimited,
-    /// More redirects than allowed, or a redirect that leads nowhere.
+    /// More redirects than allowed.
     RedirectLimit,
     /// The answer is not well-formed HTTP.
     BadHttp,

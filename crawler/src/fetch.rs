@@ -4,7 +4,9 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+};
 use reqwest::{Response, redirect};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -111,7 +113,9 @@ impl Answer {
     /// The statements on reuse in the header.
     pub(crate) fn signals(&self) -> Vec<Signal> {
         let headers = self.response.headers().iter();
-        from_headers(headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))))
+        from_headers(
+            headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))),
+        )
     }
 
     /// Reads the body and undoes its coding; `count` is told of each piece as it came.
@@ -255,7 +259,10 @@ fn body_failure(error: &reqwest::Error) -> Failure {
     let is_malformed = find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse)
         || find::<io::Error>(error).is_some_and(|error| {
             // A chunk size that is no number; an early end has a kind of its own.
-            matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+            matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+            )
         });
     let kind = if is_malformed {
         FailureKind::BadHttp

@@ -78,7 +78,10 @@ fn after_comment(comment: &str) -> &str {
     {
         return rest;
     }
-    let ends = [comment.find("-->").map(|at| at + 3), comment.find("--!>").map(|at| at + 4)];
+    let ends = [
+        comment.find("-->").map(|at| at + 3),
+        comment.find("--!>").map(|at| at + 4),
+    ];
     let end = ends.into_iter().flatten().min().unwrap_or(comment.len());
     &comment[end..]
 }
@@ -113,12 +116,10 @@ fn attributes(tag: &str) -> (Vec<(String, String)>, &str) {
             return (found, behind);
         }
         // A leading `=` belongs to the name, as browsers have it.
-        let end = rest[1..]
+        let first = rest.chars().next().map_or(0, char::len_utf8);
+        let end = rest[first..]
             .find(|next: char| next.is_ascii_whitespace() || matches!(next, '=' | '/' | '>'))
-            .map_or(rest.len(), |end| end + 1);
-        let end = (end..=rest.len())
-            .find(|end| rest.is_char_boundary(*end))
-            .unwrap_or(rest.len());
+            .map_or(rest.len(), |end| first + end);
         let name = rest[..end].to_ascii_lowercase();
         rest = rest[end..].trim_ascii_start();
         let Some(value) = rest.strip_prefix('=') else {
@@ -127,9 +128,7 @@ fn attributes(tag: &str) -> (Vec<(String, String)>, &str) {
         };
         let value = value.trim_ascii_start();
         let (value, behind) = match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => value[1..]
-                .split_once(quote)
-                .unwrap_or((&value[1..], "")),
+            Some(quote @ ('"' | '\'')) => value[1..].split_once(quote).unwrap_or((&value[1..], "")),
             _ => {
                 let end = value
                     .find(|next: char| next.is_ascii_whitespace() || next == '>')
@@ -168,10 +167,17 @@ mod tests {
 
     #[test]
     fn attributes_are_read_in_any_order_and_quoting() {
-        let html = "<META content=a,b/c NAME = 'Robots'><meta name=\"x\" name=y content=\"a&amp;b\"/>";
+        let html =
+            "<META content=a,b/c NAME = 'Robots'><meta name=\"x\" name=y content=\"a&amp;b\"/>";
         let metas = metas(html);
-        assert_eq!((metas[0].name.as_str(), metas[0].content.as_str()), ("robots", "a,b/c"));
-        assert_eq!((metas[1].name.as_str(), metas[1].content.as_str()), ("x", "a&b"));
+        assert_eq!(
+            (metas[0].name.as_str(), metas[0].content.as_str()),
+            ("robots", "a,b/c")
+        );
+        assert_eq!(
+            (metas[1].name.as_str(), metas[1].content.as_str()),
+            ("x", "a&b")
+        );
     }
 
     #[test]
@@ -187,7 +193,10 @@ mod tests {
         ] {
             assert_eq!(names(html), Vec::<String>::new(), "{html}");
         }
-        assert_eq!(names("<!--><meta name=a><script>x</script><meta name=b>"), ["a", "b"]);
+        assert_eq!(
+            names("<!--><meta name=a><script>x</script><meta name=b>"),
+            ["a", "b"]
+        );
     }
 
     proptest! {

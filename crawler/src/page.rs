@@ -66,25 +66,61 @@ pub(crate) fn media_type(content_type: &str) -> String {
 
 /// Whether an answer of that `Content-Type` can be a page; `None` if its bytes must tell.
 pub(crate) fn is_html_type(content_type: Option<&str>) -> Option<bool> {
-    let media_type = media_type(content_type?);
-    (!media_type.is_empty()).then(|| {
-        matches!(media_type.as_str(), "text/html" | "application/xhtml+xml")
-    })
+    match media_type(content_type?).as_str() {
+        "" => None,
+        "text/html" | "application/xhtml+xml" => Some(true),
+        _ => Some(false),
+    }
 }
 
 /// Whether bytes without a declared type are HTML: MIME Sniffing standard, 7.1.
 pub(crate) fn looks_like_html(bytes: &[u8]) -> bool {
     const TAGS: [&[u8]; 16] = [
-        b"<!DOCTYPE HTML", b"<HTML", b"<HEAD", b"<SCRIPT", b"<IFRAME", b"<H1", b"<DIV", b"<FONT",
-        b"<TABLE", b"<A", b"<STYLE", b"<TITLE", b"<B", b"<BODY", b"<BR", b"<P",
+        b"<!DOCTYPE HTML",
+        b"<HTML",
+        b"<HEAD",
+        b"<SCRIPT",
+        b"<IFRAME",
+        b"<H1",
+        b"<DIV",
+        b"<FONT",
+        b"<TABLE",
+        b"<A",
+        b"<STYLE",
+        b"<TITLE",
+        b"<B",
+        b"<BODY",
+        b"<BR",
+        b"<P",
     ];
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    let bytes = bytes
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(bytes)
+        .trim_ascii_start();
     bytes.starts_with(b"<!--")
         || TAGS.iter().any(|tag| {
             bytes.len() > tag.len()
                 && bytes[..tag.len()].eq_ignore_ascii_case(tag)
                 && matches!(bytes[tag.len()], b' ' | b'>' | b'\t' | b'\n' | b'\r')
         })
+}
+
+/// Whether bytes are a picture, a document or an archive, whatever type was declared: their first
+/// bytes are a signature that no HTML begins with.
+pub(crate) fn is_binary(bytes: &[u8]) -> bool {
+    const SIGNATURES: [&[u8]; 8] = [
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"GIF87a",
+        b"GIF89a",
+        b"RIFF",
+        b"%PDF-",
+        b"PK\x03\x04",
+        b"\x1f\x8b\x08",
+    ];
+    SIGNATURES
+        .iter()
+        .any(|signature| bytes.starts_with(signature))
 }
 
 /// What the signals of an answer's headers leave of a page.

@@ -33,17 +33,25 @@ struct Host {
     pause: Mutex<Pause>,
 }
 
+#[derive(Default)]
 struct Pause {
-    /// Start of the next request at the earliest.
-    next_start: Instant,
+    last_start: Option<Instant>,
+    /// When the last answer began.
+    last_answer: Option<Instant>,
     /// What the host itself asked for with 429 or 503.
-    blocked_until: Instant,
+    blocked_until: Option<Instant>,
+    /// How often in a row the host asked for a longer wait than we wait.
+    refusals: u32,
 }
+
+/// After so many refusals in a row a host is given up until it says. One page that is closed for a
+/// day does not close its host.
+const MAX_REFUSALS: u32 = 3;
 
 /// The right to make one request now; given back when dropped.
 pub(crate) struct Permit {
     host: Arc<Host>,
-    crawl_delay: Option<Duration>,
+    max_retry_after: Duration,
     _connection: OwnedSemaphorePermit,
     _overall: OwnedSemaphorePermit,
 }
@@ -78,17 +86,16 @@ impl Politeness {
             .await
             .expect(OPEN);
         let turn = host.turn.lock().await;
-        // A 429 to another request may lengthen the pause while we sleep, so look again.
-        while let Some(until) = host.paused_until(self.max_retry_after)? {
+        // An answer to another request may lengthen the pause while we sleep, so look again.
+        while let Some(until) = host.paused_until(self.delay, crawl_delay, self.max_retry_after)? {
             tokio::time::sleep_until(until).await;
         }
         let overall = Arc::clone(&self.overall).acquire_owned().await.expect(OPEN);
-        let delay = crawl_delay.map_or(self.delay, |delay| delay.max(self.delay));
-        host.start_not_before(Instant::now() + delay);
+        host.pause().last_start = Some(Instant::now());
         drop(turn);
         Ok(Permit {
             host,
-            crawl_delay,
+            max_retry_after: self.max_retry_after,
             _connection: connection,
             _overall: overall,
         })
@@ -108,17 +115,13 @@ impl Politeness {
             return Arc::clone(host);
         }
         if hosts.len() >= MAX_HOSTS {
-            let now = Instant::now();
-            hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.is_paused(now));
+            let longest = self.delay.max(self.max_delay);
+            hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.is_paused(longest));
         }
-        let now = Instant::now();
         let host = Arc::new(Host {
             connections: Arc::new(Semaphore::new(self.connections_per_host)),
             turn: tokio::sync::Mutex::new(()),
-            pause: Mutex::new(Pause {
-                next_start: now,
-                blocked_until: now,
-            }),
+            pause: Mutex::default(),
         });
         hosts.insert(name.to_owned(), Arc::clone(&host));
         host
@@ -133,17 +136,29 @@ impl Permit {
     /// Tells that the answer has begun. A `Crawl-delay` is counted from here: so the gap holds at
     /// the server too, however long the request was under way.
     pub(crate) fn answered(&self) {
-        if let Some(delay) = self.crawl_delay {
-            self.host.start_not_before(Instant::now() + delay);
-        }
+        self.host.pause().last_answer = Some(Instant::now());
     }
 
-    /// Tells that the host asked to be left alone.
-    pub(crate) fn block(&self, wait: Duration) {
-        // A year is for ever here, and does not overflow the clock.
-        let until = Instant::now() + wait.min(Duration::from_secs(365 * 24 * 60 * 60));
+    /// Tells that the host gave what was asked for.
+    pub(crate) fn welcomed(&self) {
+        self.host.pause().refusals = 0;
+    }
+
+    /// Tells that the host asked to be left alone; whether the request may be made again.
+    pub(crate) fn block(&self, wait: Duration) -> bool {
         let mut pause = self.host.pause();
-        pause.blocked_until = pause.blocked_until.max(until);
+        let is_acceptable = wait <= self.max_retry_after;
+        if !is_acceptable {
+            pause.refusals += 1;
+        }
+        let wait = if pause.refusals >= MAX_REFUSALS {
+            // A year is for ever here, and does not overflow the clock.
+            wait.min(Duration::from_secs(365 * 24 * 60 * 60))
+        } else {
+            wait.min(self.max_retry_after)
+        };
+        pause.blocked_until = pause.blocked_until.max(Some(Instant::now() + wait));
+        is_acceptable
     }
 }
 
@@ -152,28 +167,40 @@ impl Host {
         self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_not_before(&self, start: Instant) {
-        let mut pause = self.pause();
-        pause.next_start = pause.next_start.max(start);
+    /// Whether what is remembered of the host may still hold a request back.
+    fn is_paused(&self, longest_delay: Duration) -> bool {
+        let delay = Some(longest_delay);
+        !matches!(
+            self.paused_until(longest_delay, delay, Duration::MAX),
+            Ok(None)
+        )
     }
 
-    fn is_paused(&self, now: Instant) -> bool {
-        let pause = self.pause();
-        pause.next_start.max(pause.blocked_until) > now
-    }
-
-    fn paused_until(&self, max_wait: Duration) -> Result<Option<Instant>, Failure> {
+    fn paused_until(
+        &self,
+        delay: Duration,
+        crawl_delay: Option<Duration>,
+        max_wait: Duration,
+    ) -> Result<Option<Instant>, Failure> {
         let now = Instant::now();
         let pause = self.pause();
-        let blocked_for = pause.blocked_until.saturating_duration_since(now);
+        let blocked_for = pause
+            .blocked_until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         if blocked_for > max_wait {
             return Err(Failure::new(
                 FailureKind::RateLimited,
-                format!("the host asks to be left alone for {} s", blocked_for.as_secs()),
+                format!(
+                    "the host asks to be left alone for {} s",
+                    blocked_for.as_secs()
+                ),
             ));
         }
-        let until = pause.next_start.max(pause.blocked_until);
-        Ok((until > now).then_some(until))
+        let crawl_delay = crawl_delay.unwrap_or_default();
+        let after_start = pause.last_start.map(|start| start + delay.max(crawl_delay));
+        let after_answer = pause.last_answer.map(|answer| answer + crawl_delay);
+        let until = pause.blocked_until.max(after_start).max(after_answer);
+        Ok(until.filter(|until| *until > now))
     }
 }
 
@@ -226,19 +253,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_blocked_host_is_waited_for_or_given_up() {
+    async fn a_blocked_host_is_waited_for_and_given_up_after_some_refusals() {
         let politeness = politeness(Config {
             max_retry_after_s: 10,
             ..Config::default()
         });
         let start = Instant::now();
         let permit = politeness.acquire("a.test", None).await.unwrap();
-        permit.block(Duration::from_secs(7));
+        assert!(permit.block(Duration::from_secs(7)));
         politeness.acquire("a.test", None).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 7);
+        for _ in 0..MAX_REFUSALS - 1 {
+            assert!(!permit.block(Duration::MAX));
+            politeness.acquire("a.test", None).await.unwrap();
+        }
+        assert_eq!(start.elapsed().as_secs(), 27);
         permit.block(Duration::MAX);
         let failure = politeness.acquire("a.test", None).await.err().unwrap();
         assert_eq!(failure.kind, FailureKind::RateLimited);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crawl_delay_also_holds_after_the_file_that_sets_it() {
+        let politeness = politeness(Config::default());
+        let start = Instant::now();
+        let robots = politeness.acquire("a.test", None).await.unwrap();
+        robots.answered();
+        let delay = Some(Duration::from_secs(1));
+        politeness.acquire("a.test", delay).await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! `robots.txt` (RFC 9309): what one host wishes from crawlers.
 //!
 //! The file is read as the widest-spread reader reads it: a colon may be missing, common
-//! misspellings of `disallow` count, lines are cut at [`MAX_LINE_BYTES`]. Groups that name the same
+//! misspellings of `disallow` count, lines are cut at 16 kB. Groups that name the same
 //! agent are merged; the longest matching rule wins, and on a tie the one that allows.
 
 use std::time::Duration;
@@ -308,10 +308,7 @@ fn matches(pattern: &str, path: &str) -> bool {
         None => (pattern, false),
     };
     let mut literals = pattern.split('*');
-    let Some(mut rest) = literals
-        .next()
-        .and_then(|first| path.strip_prefix(first))
-    else {
+    let Some(mut rest) = literals.next().and_then(|first| path.strip_prefix(first)) else {
         return false;
     };
     let mut literals = literals.peekable();
@@ -381,13 +378,17 @@ mod tests {
 
     #[test]
     fn crawl_delay_is_read_and_does_not_end_the_list_of_agents() {
-        let robots = Robots::parse(b"user-agent: mwwbot\ncrawl-delay: 1.5\nuser-agent: z\ndisallow: /x\n");
+        let robots =
+            Robots::parse(b"user-agent: mwwbot\ncrawl-delay: 1.5\nuser-agent: z\ndisallow: /x\n");
         assert_eq!(
             robots.crawl_delay("mwwbot"),
             Some(Duration::from_millis(1500))
         );
         assert!(!robots.is_allowed("mwwbot", "/x"));
-        assert_eq!(Robots::parse(b"user-agent: *\ncrawl-delay: -1").crawl_delay("a"), None);
+        assert_eq!(
+            Robots::parse(b"user-agent: *\ncrawl-delay: -1").crawl_delay("a"),
+            None
+        );
     }
 
     #[test]

@@ -47,11 +47,9 @@ pub fn meta_refresh(content: &str, base: &Url) -> Result<Refresh, Failure> {
     if digits == 0 && !rest.starts_with('.') {
         return Err(bad("a refresh starts with its delay"));
     }
-    let seconds = content[..digits].parse().unwrap_or(if digits == 0 {
-        0
-    } else {
-        u64::MAX
-    });
+    let seconds = content[..digits]
+        .parse()
+        .unwrap_or(if digits == 0 { 0 } else { u64::MAX });
     let delay = Duration::from_secs(seconds);
     let rest = rest.trim_start_matches(|next: char| next.is_ascii_digit() || next == '.');
     if !rest.is_empty() && !rest.starts_with([';', ',', ' ', '\t', '\n', '\r', '\x0c']) {
@@ -110,8 +108,14 @@ mod tests {
                 .ok()
                 .map(|refresh| (refresh.delay.as_secs(), refresh.url.to_string()))
         };
-        assert_eq!(read("0; url=/next"), Some((0, "http://h.test/next".to_owned())));
-        assert_eq!(read("5;URL='b.html'"), Some((5, "http://h.test/d/b.html".to_owned())));
+        assert_eq!(
+            read("0; url=/next"),
+            Some((0, "http://h.test/next".to_owned()))
+        );
+        assert_eq!(
+            read("5;URL='b.html'"),
+            Some((5, "http://h.test/d/b.html".to_owned()))
+        );
         assert_eq!(read("30"), Some((30, base.to_string())));
         assert_eq!(read("0;url=javascript:alert(1)"), None);
         assert_eq!(read("later"), None);

@@ -6,14 +6,14 @@
 //!
 //! The manifest has lines `{"id", "url" | "base"}`; the page is `PAGES_DIR/<id>.html` or
 //! `PAGES_DIR/<id>.html.gz`. Each output line is
-//! `{"id", "items": [{"text"} | {"image", "alt", "caption"}]}`.
+//! `{"id", "items": [{"text"} | {"image", "alt", "caption"}], "dropped": [{"image", "reason"}]}`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
-use m3w_dom_align::{Config, align};
 use m3w_document::Element;
+use m3w_dom_align::{Config, align};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -25,8 +25,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for line in BufReader::new(File::open(manifest)?).lines() {
         let page: Value = serde_json::from_str(&line?)?;
-        let id = page["id"].as_str().ok_or("a line of the manifest has no id")?;
-        let base = page["base"].as_str().or(page["url"].as_str()).unwrap_or_default();
+        let id = page["id"]
+            .as_str()
+            .ok_or("a line of the manifest has no id")?;
+        let base = page["base"]
+            .as_str()
+            .or(page["url"].as_str())
+            .unwrap_or_default();
         let base = Url::parse(base).or_else(|_| Url::parse("http://localhost/"))?;
         let html = decode(&read(Path::new(&pages), id)?);
         let aligned = align(&html, &base, &Config::default());
@@ -41,7 +46,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }),
             })
             .collect();
-        writeln!(out, "{}", json!({ "id": id, "items": items }))?;
+        let dropped: Vec<Value> = aligned
+            .dropped
+            .iter()
+            .map(|image| json!({ "image": image.url, "reason": image.reason.to_string() }))
+            .collect();
+        writeln!(
+            out,
+            "{}",
+            json!({ "id": id, "items": items, "dropped": dropped })
+        )?;
     }
     Ok(())
 }
@@ -63,7 +77,9 @@ fn decode(bytes: &[u8]) -> String {
     let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).to_ascii_lowercase();
     let label: Option<String> = head.split_once("charset=").map(|(_, rest)| {
         let rest = rest.trim_start_matches(['"', '\'']);
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect()
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+            .collect()
     });
     let encoding = label
         .and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()))

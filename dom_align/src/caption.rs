@@ -8,12 +8,27 @@ use crate::dom::{Node, Tree};
 use crate::tags::Kind;
 
 /// Words of a class by which a caption is known.
-const CAPTION_WORDS: [&str; 7] =
-    ["caption", "figcaption", "captions", "legend", "cutline", "photocaption", "imagecaption"];
+const CAPTION_WORDS: [&str; 7] = [
+    "caption",
+    "figcaption",
+    "captions",
+    "legend",
+    "cutline",
+    "photocaption",
+    "imagecaption",
+];
 
 /// Words of a class by which the box around a picture and its caption is known.
-const FIGURE_WORDS: [&str; 8] =
-    ["figure", "informalfigure", "mediaobject", "thumb", "image", "wp-caption", "photo", "img"];
+const FIGURE_WORDS: [&str; 8] = [
+    "figure",
+    "informalfigure",
+    "mediaobject",
+    "thumb",
+    "image",
+    "wp-caption",
+    "photo",
+    "img",
+];
 
 /// Whether the element is a caption wherever it stands.
 pub(crate) fn is_figure_caption(node: &Node) -> bool {
@@ -23,7 +38,10 @@ pub(crate) fn is_figure_caption(node: &Node) -> bool {
 /// Whether the element would be a caption if it stood beside a picture.
 pub(crate) fn is_like_caption(node: &Node) -> bool {
     node.is_element()
-        && matches!(node.kind, Kind::Block | Kind::Inline | Kind::ListItem | Kind::TableCell)
+        && matches!(
+            node.kind,
+            Kind::Block | Kind::Inline | Kind::ListItem | Kind::TableCell
+        )
         && class_words(node).any(|word| CAPTION_WORDS.contains(&word))
 }
 
@@ -46,7 +64,9 @@ pub(crate) fn is_figure(node: &Node) -> bool {
 fn class_words(node: &Node) -> impl Iterator<Item = &str> {
     let classes = node.attribute("class").unwrap_or_default();
     classes.split_ascii_whitespace().flat_map(|class| {
-        let parts = class.split(['-', '_']).filter(move |part| part.len() < class.len());
+        let parts = class
+            .split(['-', '_'])
+            .filter(move |part| part.len() < class.len());
         std::iter::once(class).chain(parts)
     })
 }

@@ -65,7 +65,9 @@ pub(crate) enum Data {
 impl Node {
     /// The value of an attribute.
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes().find(|(held, _)| *held == name).map(|(_, value)| value)
+        self.attributes()
+            .find(|(held, _)| *held == name)
+            .map(|(_, value)| value)
     }
 
     /// Names and values of all attributes.
@@ -74,7 +76,9 @@ impl Node {
             Data::Element { attributes, .. } => attributes,
             _ => &[],
         };
-        attributes.iter().map(|attribute| (&*attribute.name.local, &*attribute.value))
+        attributes
+            .iter()
+            .map(|attribute| (&*attribute.name.local, &*attribute.value))
     }
 
     /// The tag's name; empty for what is not an element.
@@ -159,13 +163,21 @@ pub(crate) fn parse(html: &str, config: &Config) -> (Tree, Option<Reason>) {
     tokenizer.end();
     let guard = tokenizer.sink;
     if guard.is_full() {
-        given_up = Some(over("align/too-many-nodes", guard.builder.sink.cost(), config.max_nodes));
+        given_up = Some(over(
+            "align/too-many-nodes",
+            guard.builder.sink.cost(),
+            config.max_nodes,
+        ));
     } else if given_up.is_none() && guard.flattened_tags.get() > 0 {
         let depth = config.max_depth + guard.flattened_tags.get();
         given_up = Some(over("align/too-deep", depth, config.max_depth));
     } else if given_up.is_none() && feed.cut_tags > 0 {
         let attributes = config.max_attributes + 1;
-        given_up = Some(over("align/too-many-attributes", attributes, config.max_attributes));
+        given_up = Some(over(
+            "align/too-many-attributes",
+            attributes,
+            config.max_attributes,
+        ));
     }
     (guard.builder.sink.into_tree(), given_up)
 }
@@ -239,7 +251,8 @@ impl TokenSink for Guard {
     }
 
     fn adjusted_current_node_present_but_not_in_html_namespace(&self) -> bool {
-        self.builder.adjusted_current_node_present_but_not_in_html_namespace()
+        self.builder
+            .adjusted_current_node_present_but_not_in_html_namespace()
     }
 }
 
@@ -321,7 +334,12 @@ impl Arena {
     }
 
     fn detach(nodes: &mut [Draft], node: usize) {
-        let Draft { parent, previous, next, .. } = nodes[node];
+        let Draft {
+            parent,
+            previous,
+            next,
+            ..
+        } = nodes[node];
         if previous != NONE {
             nodes[previous].next = next;
         } else if parent != NONE {
@@ -400,7 +418,12 @@ impl Arena {
                 _ => Kind::Inline,
             };
             let parent = places.get(drafts[at].parent).copied().unwrap_or(0);
-            nodes.push(Node { parent, end: place + 1, kind, data });
+            nodes.push(Node {
+                parent,
+                end: place + 1,
+                kind,
+                data,
+            });
             if drafts[at].first_child != NONE {
                 at = drafts[at].first_child;
                 continue;
@@ -443,12 +466,18 @@ impl TreeSink for Arena {
             Data::Element { name, .. } => name.clone(),
             _ => LocalName::default(),
         };
-        Name { namespace: node.namespace.clone().unwrap_or_default(), local }
+        Name {
+            namespace: node.namespace.clone().unwrap_or_default(),
+            local,
+        }
     }
 
     fn create_element(&self, name: QualName, attrs: Vec<Attribute>, _: ElementFlags) -> usize {
         self.attributes.set(self.attributes.get() + attrs.len());
-        let data = Data::Element { name: name.local, attributes: attrs };
+        let data = Data::Element {
+            name: name.local,
+            attributes: attrs,
+        };
         self.create(data, Some(name.ns))
     }
 

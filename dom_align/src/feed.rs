@@ -12,7 +12,12 @@
 use html5ever::tendril::StrTendril;
 
 /// Elements whose content is text for the tokenizer and nothing for a reader.
-const RAW_TEXT: [&str; 6] = ["script", "style", "textarea", "iframe", "noembed", "noframes"];
+const RAW_TEXT: [&str; 6] = [
+    "script", "style", "textarea", "iframe", "noembed", "noframes",
+];
+
+/// Bytes of a title that are read.
+const MAX_TITLE_BYTES: usize = 4 << 10;
 
 /// A page's source, cut into the runs to feed, in order.
 pub(crate) struct Feed {
@@ -23,7 +28,10 @@ pub(crate) struct Feed {
 }
 
 enum Run {
-    Source { start: usize, end: usize },
+    Source {
+        start: usize,
+        end: usize,
+    },
     /// A `<` that must not open a tag.
     EscapedLessThan,
 }
@@ -123,11 +131,14 @@ impl Cutter<'_> {
 
     fn find(&self, byte: u8, from: usize) -> Option<usize> {
         let rest = self.html.get(from..)?;
-        rest.iter().position(|b| *b == byte).map(|index| from + index)
+        rest.iter()
+            .position(|b| *b == byte)
+            .map(|index| from + index)
     }
 
     fn after(&self, byte: u8, from: usize) -> usize {
-        self.find(byte, from).map_or(self.html.len(), |index| index + 1)
+        self.find(byte, from)
+            .map_or(self.html.len(), |index| index + 1)
     }
 
     fn starts_with(&self, lowercase: &[u8]) -> bool {
@@ -207,15 +218,22 @@ impl Cutter<'_> {
         let name = &self.html[name_start..name_end];
         if name.eq_ignore_ascii_case(b"title") {
             let end = self.raw_text_end(b"title", false);
-            while let Some(less_than) = self.find(b'<', self.at).filter(|index| *index < end) {
+            let mut kept = end.min(self.at + MAX_TITLE_BYTES);
+            while kept < end && self.html[kept] & 0xC0 == 0x80 {
+                kept += 1;
+            }
+            while let Some(less_than) = self.find(b'<', self.at).filter(|index| *index < kept) {
                 self.skip(less_than, less_than + 1);
                 self.runs.push(Run::EscapedLessThan);
                 self.at = less_than + 1;
             }
+            self.skip(kept, end);
             self.at = end;
             return;
         }
-        let raw = RAW_TEXT.into_iter().find(|raw| name.eq_ignore_ascii_case(raw.as_bytes()));
+        let raw = RAW_TEXT
+            .into_iter()
+            .find(|raw| name.eq_ignore_ascii_case(raw.as_bytes()));
         if let Some(raw) = raw {
             let end = self.raw_text_end(raw.as_bytes(), raw == "script");
             self.skip(self.at, end);
@@ -294,7 +312,8 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn starts_with(text: &[u8], lowercase: &[u8]) -> bool {
-    text.get(..lowercase.len()).is_some_and(|start| start.eq_ignore_ascii_case(lowercase))
+    text.get(..lowercase.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(lowercase))
 }
 
 fn is_end_tag(text: &[u8], name: &[u8]) -> bool {
@@ -313,13 +332,20 @@ mod tests {
     use super::*;
 
     fn fed(html: &str, max_attributes: usize) -> String {
-        Feed::new(html, max_attributes).pieces(7).map(|piece| piece.to_string()).collect()
+        Feed::new(html, max_attributes)
+            .pieces(7)
+            .map(|piece| piece.to_string())
+            .collect()
     }
 
     #[test]
     fn scripts_styles_and_comments_are_not_fed() {
-        let html = "<p>a<script src=x>if (a<b) '<p>'</script >b<!-- c -- > d --!>e<style>f</style><!-->g";
-        assert_eq!(fed(html, 9), "<p>a<script src=x></script >be<style></style>g");
+        let html =
+            "<p>a<script src=x>if (a<b) '<p>'</script >b<!-- c -- > d --!>e<style>f</style><!-->g";
+        assert_eq!(
+            fed(html, 9),
+            "<p>a<script src=x></script >be<style></style>g"
+        );
     }
 
     #[test]
@@ -339,7 +365,10 @@ mod tests {
     #[test]
     fn attributes_beyond_the_bound_are_cut_out() {
         assert_eq!(fed("<a b c='>' d=\"e f\" =g h>i", 2), "<a b c='>' >i");
-        assert_eq!(fed("<a b=c/d e / f>i</a g h i>", 2), "<a b=c/d e / >i</a g h >");
+        assert_eq!(
+            fed("<a b=c/d e / f>i</a g h i>", 2),
+            "<a b=c/d e / >i</a g h >"
+        );
         assert_eq!(Feed::new("<a b c><a b>", 1).cut_tags, 1);
     }
 

@@ -80,15 +80,25 @@ const PLACEHOLDER_WORDS: [&str; 12] = [
 ];
 
 /// MIME types of pictures that cannot be decoded downstream.
-const UNSUPPORTED_TYPES: [&str; 6] =
-    ["image/avif", "image/jxl", "image/svg+xml", "image/heic", "image/heif", "image/jp2"];
+const UNSUPPORTED_TYPES: [&str; 6] = [
+    "image/avif",
+    "image/jxl",
+    "image/svg+xml",
+    "image/heic",
+    "image/heif",
+    "image/jp2",
+];
 
-/// File name extensions of pictures that cannot be decoded downstream.
-const UNSUPPORTED_EXTENSIONS: [&str; 6] = ["svg", "svgz", "avif", "jxl", "heic", "ico"];
+/// File name extensions of drawings and icons.
+const UNSUPPORTED_EXTENSIONS: [&str; 3] = ["svg", "svgz", "ico"];
+
+/// File name extensions of pictures that not every decoder knows: taken where there is no other.
+const LATE_EXTENSIONS: [&str; 4] = ["avif", "jxl", "heic", "heif"];
 
 /// File name extensions of pictures that can.
-const EXTENSIONS: [&str; 9] =
-    ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jfif"];
+const EXTENSIONS: [&str; 9] = [
+    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jfif",
+];
 
 /// What became of an image element.
 pub(crate) enum Outcome {
@@ -123,7 +133,11 @@ impl Images<'_> {
             let names_picture = |(name, value): &(&str, &str)| {
                 name.starts_with("data-") && looks_like_url(value) && has_extension(value)
             };
-            sources.extend(node.attributes().find(names_picture).map(|(_, value)| value.to_owned()));
+            sources.extend(
+                node.attributes()
+                    .find(names_picture)
+                    .map(|(_, value)| value.to_owned()),
+            );
         }
         self.choose(index, sources, Media::Image)
     }
@@ -134,9 +148,14 @@ impl Images<'_> {
         let own = node.attribute("src").map(str::to_owned);
         let nested = self.tree.children(index).find_map(|child| {
             let child = &self.tree.nodes[child];
-            (child.kind == Kind::PictureSource).then(|| child.attribute("src")).flatten()
+            (child.kind == Kind::PictureSource)
+                .then(|| child.attribute("src"))
+                .flatten()
         });
-        let source = own.as_deref().or(nested).and_then(|source| self.join(source));
+        let source = own
+            .as_deref()
+            .or(nested)
+            .and_then(|source| self.join(source));
         let poster = node
             .attribute("poster")
             .or_else(|| node.attribute("data-poster"))
@@ -156,10 +175,16 @@ impl Images<'_> {
         if self.tree.nodes[parent].kind != Kind::Picture {
             return;
         }
-        for child in self.tree.children(parent).take_while(|child| *child < index) {
+        for child in self
+            .tree
+            .children(parent)
+            .take_while(|child| *child < index)
+        {
             let child = &self.tree.nodes[child];
             let is_unsupported = child.attribute("type").is_some_and(|kind| {
-                UNSUPPORTED_TYPES.iter().any(|name| name.eq_ignore_ascii_case(kind.trim()))
+                UNSUPPORTED_TYPES
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(kind.trim()))
             });
             if child.kind != Kind::PictureSource || is_unsupported {
                 continue;
@@ -190,7 +215,10 @@ impl Images<'_> {
             }
         }
         // A `data:` picture is a fallback while there is a file.
-        urls.sort_by_key(|url| url.scheme() == "data");
+        urls.sort_by_key(|url| {
+            url.scheme() == "data"
+                || extension(url.path()).is_some_and(|held| is_one_of(held, &LATE_EXTENSIONS))
+        });
         let mut urls = urls.into_iter();
         let Some(url) = urls.next() else {
             let (url, reason) = match failure {
@@ -201,8 +229,7 @@ impl Images<'_> {
         };
         let mut image = ImageRef::new(url);
         image.alternatives = urls.take(8).collect();
-        image.alt = said(node.attribute("alt"))
-            .or_else(|| said(node.attribute("aria-label")));
+        image.alt = said(node.attribute("alt")).or_else(|| said(node.attribute("aria-label")));
         image.title = said(node.attribute("title"));
         image.declared_width_px = declared_px(node, "width");
         image.declared_height_px = declared_px(node, "height");
@@ -241,7 +268,11 @@ impl Images<'_> {
     fn accept_data(&self, source: &str) -> Result<Url, Reason> {
         let max = self.config.max_data_url_bytes;
         if source.len() > max {
-            return Err(Reason::measured("align/data-url-too-large", source.len() as f64, max as f64));
+            return Err(Reason::measured(
+                "align/data-url-too-large",
+                source.len() as f64,
+                max as f64,
+            ));
         }
         let bad = || Reason::new("align/bad-url");
         let data = data_url::DataUrl::process(source).map_err(|_| bad())?;
@@ -252,7 +283,11 @@ impl Images<'_> {
         let bytes = data.decode_to_vec().map_err(|_| bad())?.0.len();
         let min = self.config.min_data_url_bytes;
         if bytes < min {
-            return Err(Reason::measured("align/data-url-too-small", bytes as f64, min as f64));
+            return Err(Reason::measured(
+                "align/data-url-too-small",
+                bytes as f64,
+                min as f64,
+            ));
         }
         Url::parse(source).map_err(|_| bad())
     }
@@ -272,14 +307,25 @@ pub(crate) fn base_url(tree: &Tree, page: &Url) -> Url {
 /// Declared pixels of a side: the attribute, or the `style` property of that name.
 pub(crate) fn declared_px(node: &Node, side: &str) -> Option<u32> {
     let attribute = node.attribute(side).and_then(pixels);
-    attribute.or_else(|| pixels(style_property(node.attribute("style")?, side)?))
+    attribute.or_else(|| {
+        let style = node.attribute("style")?;
+        // `width:0;min-width:100%` fills a box; the picture has no size of its own.
+        let is_stretched = style_property(style, &format!("min-{side}")).is_some();
+        if is_stretched {
+            None
+        } else {
+            pixels(style_property(style, side)?)
+        }
+    })
 }
 
 /// The value of a property in a `style` attribute.
 pub(crate) fn style_property<'a>(style: &'a str, property: &str) -> Option<&'a str> {
     style.split(';').find_map(|declaration| {
         let (name, value) = declaration.split_once(':')?;
-        name.trim().eq_ignore_ascii_case(property).then(|| value.trim())
+        name.trim()
+            .eq_ignore_ascii_case(property)
+            .then(|| value.trim())
     })
 }
 
@@ -302,7 +348,9 @@ fn said(attribute: Option<&str>) -> Option<String> {
 }
 
 fn starts_with_data(source: &str) -> bool {
-    source.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
+    source
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
 /// A value that a script could use as a picture's URL, rather than a word, a number or JSON.
@@ -320,7 +368,10 @@ fn has_extension(value: &str) -> bool {
 }
 
 fn extension(path: &str) -> Option<&str> {
-    path.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension)
+    path.rsplit('/')
+        .next()?
+        .rsplit_once('.')
+        .map(|(_, extension)| extension)
 }
 
 fn is_one_of(word: &str, list: &[&str]) -> bool {
@@ -341,7 +392,9 @@ fn is_placeholder(source: &str) -> bool {
     let path = source.split(['?', '#']).next().unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    let mut words = stem.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut words = stem
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
     words.clone().count() <= 3 && words.any(|word| is_one_of(word, &PLACEHOLDER_WORDS))
 }
 

@@ -87,8 +87,14 @@ mod tests {
 
     #[test]
     fn white_space_is_collapsed_and_control_characters_go() {
-        assert_eq!(collapsed(" a\n\t b\u{a0}\u{a0}c ").as_deref(), Some("a b c"));
-        assert_eq!(collapsed("a\u{0}b\u{1}c\u{7f}d\u{ad}e").as_deref(), Some("abcde"));
+        assert_eq!(
+            collapsed(" a\n\t b\u{a0}\u{a0}c ").as_deref(),
+            Some("a b c")
+        );
+        assert_eq!(
+            collapsed("a\u{0}b\u{1}c\u{7f}d\u{ad}e").as_deref(),
+            Some("abcde")
+        );
         assert_eq!(collapsed(" \n"), None);
     }
 

@@ -112,8 +112,15 @@ const QUALIFIERS: [&str; 8] = ["has", "no", "with", "without", "js", "is", "not"
 
 /// Words of classes and ids that name what readers wrote below the content. On a forum that is
 /// the content.
-const COMMENT_WORDS: [&str; 7] =
-    ["comment", "comments", "commentlist", "discussion", "reply", "replies", "respond"];
+const COMMENT_WORDS: [&str; 7] = [
+    "comment",
+    "comments",
+    "commentlist",
+    "discussion",
+    "reply",
+    "replies",
+    "respond",
+];
 
 /// Share of the page's text at which a part is the page, whatever its tag, class or style says.
 const MAX_REMOVED_SHARE: f64 = 0.4;
@@ -123,8 +130,20 @@ const MIN_PAGE_CHARACTERS: usize = 250;
 
 /// Words of an address by which a page is known that consists of what readers wrote.
 const FORUM_WORDS: [&str; 14] = [
-    "forum", "forums", "thread", "threads", "showthread", "topic", "topics", "viewtopic", "showtopic",
-    "discussion", "discussions", "questions", "question", "comments",
+    "forum",
+    "forums",
+    "thread",
+    "threads",
+    "showthread",
+    "topic",
+    "topics",
+    "viewtopic",
+    "showtopic",
+    "discussion",
+    "discussions",
+    "questions",
+    "question",
+    "comments",
 ];
 
 /// For each node, why its subtree is left out, if it is.
@@ -136,24 +155,21 @@ pub(crate) fn removed(tree: &Tree, page: &Url, mode: Mode) -> Vec<Option<&'stati
     let host = page.host_str().unwrap_or_default();
     let is_forum = has_word(host, &FORUM_WORDS) || has_word(page.path(), &FORUM_WORDS);
     // From the strictest reading of names to none, until the page has content.
-    let readings = [Some(Names { with_comments: false }), Some(Names { with_comments: true }), None];
+    let readings = [
+        Some(Names {
+            with_comments: false,
+        }),
+        Some(Names {
+            with_comments: true,
+        }),
+        None,
+    ];
     let mut removed = Vec::new();
     for names in readings.into_iter().skip(usize::from(is_forum)) {
         removed.clone_from(&visible);
         remove_parts(tree, &mut removed, names.as_ref());
         if content::choose(tree, &mut removed, &visible) {
             break;
-        }
-    }
-    if std::env::var("DBG").is_ok() {
-        let lengths = content::text_lengths(tree, &visible);
-        eprintln!("PAGE total {}", lengths[0]);
-        let mut i = 1;
-        while i < tree.nodes.len() {
-            if let Some(r) = removed[i] {
-                if lengths[i] > 200 { eprintln!("  {r} {} <{} class={:?} id={:?}>", lengths[i], tree.nodes[i].name(), tree.nodes[i].attribute("class"), tree.nodes[i].attribute("id")); }
-                i = tree.nodes[i].end;
-            } else { i += 1; }
         }
     }
     removed
@@ -182,7 +198,10 @@ fn hidden(tree: &Tree) -> Vec<Option<&'static str>> {
 }
 
 /// Marks the parts that tag, role or (as `names` reads it) class name as not being content.
-#[expect(clippy::cast_precision_loss, reason = "characters of a page, far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "characters of a page, far below 2^52"
+)]
 fn remove_parts(tree: &Tree, removed: &mut [Option<&'static str>], names: Option<&Names>) {
     let lengths = content::text_lengths(tree, removed);
     let max_length = lengths[0] as f64 * MAX_REMOVED_SHARE;
@@ -198,7 +217,11 @@ fn remove_parts(tree: &Tree, removed: &mut [Option<&'static str>], names: Option
                 removed[index] = Some("align/boilerplate");
             }
         }
-        index = if removed[index].is_some() { node.end } else { index + 1 };
+        index = if removed[index].is_some() {
+            node.end
+        } else {
+            index + 1
+        };
     }
 }
 
@@ -219,7 +242,10 @@ fn is_part(tree: &Tree, index: usize) -> bool {
         "nav" | "aside" | "footer" | "dialog" | "search" => true,
         "button" => {
             // Sections that unfold have their heading in a button.
-            !tree.ancestors(index).take(2).any(|above| tree.nodes[above].kind == Kind::Heading)
+            !tree
+                .ancestors(index)
+                .take(2)
+                .any(|above| tree.nodes[above].kind == Kind::Heading)
         }
         "header" => !tree
             .ancestors(index)
@@ -228,7 +254,9 @@ fn is_part(tree: &Tree, index: usize) -> bool {
     };
     by_tag
         || node.attribute("role").is_some_and(|role| {
-            ROLES.iter().any(|held| held.eq_ignore_ascii_case(role.trim()))
+            ROLES
+                .iter()
+                .any(|held| held.eq_ignore_ascii_case(role.trim()))
         })
 }
 
@@ -254,19 +282,25 @@ impl Names {
 
 /// Classes and id of an element.
 fn names_of(node: &Node) -> impl Iterator<Item = &str> {
-    let classes = node.attribute("class").unwrap_or_default().split_ascii_whitespace();
+    let classes = node
+        .attribute("class")
+        .unwrap_or_default()
+        .split_ascii_whitespace();
     classes.chain(node.attribute("id"))
 }
 
 /// Whether a name may say that the element is not content; some elements always may be.
 fn may_be_named(node: &Node) -> bool {
-    !matches!(node.name(), "html" | "body" | "main" | "article" | "pre" | "code")
-        && !matches!(node.kind, Kind::Heading | Kind::Image | Kind::Picture)
+    !matches!(
+        node.name(),
+        "html" | "body" | "main" | "article" | "pre" | "code"
+    ) && !matches!(node.kind, Kind::Heading | Kind::Image | Kind::Picture)
 }
 
 /// Whether a class or id has one of the words; `-`, `_` and capitals tell words apart.
 fn has_word(class: &str, list: &[&str]) -> bool {
-    let is_one_of = |word: &str, list: &[&str]| list.iter().any(|held| held.eq_ignore_ascii_case(word));
+    let is_one_of =
+        |word: &str, list: &[&str]| list.iter().any(|held| held.eq_ignore_ascii_case(word));
     let bytes = class.as_bytes();
     let (mut previous, mut start) = ("", 0);
     for end in 1..=bytes.len() {
@@ -297,12 +331,15 @@ fn is_hidden(node: &Node) -> bool {
     let is_hidden_by_style = node.attribute("style").is_some_and(|style| {
         let is = |property, value: &str| {
             style_property(style, property).is_some_and(|held| {
-                held.get(..value.len()).is_some_and(|start| start.eq_ignore_ascii_case(value))
+                held.get(..value.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(value))
             })
         };
         is("display", "none") || is("visibility", "hidden")
     });
     is_hidden_by_style
         || node.attribute("hidden").is_some()
-        || node.attribute("aria-hidden").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        // On a picture it says that it adds nothing for a screen reader: it is shown.
+        || (node.kind != Kind::Image
+            && node.attribute("aria-hidden").is_some_and(|value| value.eq_ignore_ascii_case("true")))
 }

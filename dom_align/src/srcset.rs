@@ -152,7 +152,10 @@ fn read_descriptors(descriptors: &[&str]) -> Option<Descriptor> {
 /// A "valid non-negative integer" of the standard, other than zero.
 fn natural(text: &str) -> Option<u32> {
     let is_natural = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_natural.then(|| text.parse().ok()).flatten().filter(|number| *number > 0)
+    is_natural
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|number| *number > 0)
 }
 
 /// A "valid floating-point number" of the standard that is not below zero.
@@ -172,7 +175,10 @@ mod tests {
     use super::*;
 
     fn urls(srcset: &str) -> Vec<String> {
-        parse(srcset).into_iter().map(|candidate| candidate.url).collect()
+        parse(srcset)
+            .into_iter()
+            .map(|candidate| candidate.url)
+            .collect()
     }
 
     #[test]
@@ -187,8 +193,14 @@ mod tests {
 
     #[test]
     fn candidates_in_error_are_left_out() {
-        assert_eq!(urls("a 1x 1x, b 1h, c -1x, d 0w, e 1e3w, f 1w 1x, g +1x, h 5x"), ["h"]);
-        assert_eq!(urls("a 1w 2h, b -0x, c 1E0x, d (1x, ), e"), ["a", "b", "c", "e"]);
+        assert_eq!(
+            urls("a 1x 1x, b 1h, c -1x, d 0w, e 1e3w, f 1w 1x, g +1x, h 5x"),
+            ["h"]
+        );
+        assert_eq!(
+            urls("a 1w 2h, b -0x, c 1E0x, d (1x, ), e"),
+            ["a", "b", "c", "e"]
+        );
     }
 
     #[test]

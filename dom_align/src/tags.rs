@@ -57,17 +57,25 @@ impl Kind {
 /// The kind of an element.
 pub(crate) fn kind(name: &LocalName, namespace: &Namespace) -> Kind {
     if *namespace == ns!(svg) {
-        return if *name == local_name!("svg") { Kind::Svg } else { Kind::Invisible };
+        return if *name == local_name!("svg") {
+            Kind::Svg
+        } else {
+            Kind::Invisible
+        };
     }
     if *namespace == ns!(mathml) {
         let is_source = matches!(&**name, "annotation" | "annotation-xml");
-        return if is_source { Kind::Invisible } else { Kind::Inline };
+        return if is_source {
+            Kind::Invisible
+        } else {
+            Kind::Inline
+        };
     }
     match &**name {
-        "script" | "style" | "template" | "head" | "title" | "meta" | "link" | "base" | "object"
-        | "iframe" | "noembed" | "noframes" | "frameset" | "frame" | "textarea" | "select"
-        | "input" | "datalist" | "progress" | "meter" | "audio" | "canvas" | "map" | "area"
-        | "param" | "track" | "rp" | "dialog" | "applet" | "embed" => Kind::Invisible,
+        "script" | "style" | "template" | "head" | "title" | "meta" | "link" | "base"
+        | "object" | "iframe" | "noembed" | "noframes" | "frameset" | "frame" | "textarea"
+        | "select" | "input" | "datalist" | "progress" | "meter" | "audio" | "canvas" | "map"
+        | "area" | "param" | "track" | "rp" | "dialog" | "applet" | "embed" => Kind::Invisible,
         "address" | "article" | "aside" | "blockquote" | "body" | "center" | "details" | "dd"
         | "div" | "dt" | "fieldset" | "footer" | "form" | "header" | "hgroup" | "hr" | "html"
         | "legend" | "main" | "nav" | "option" | "p" | "search" | "section" | "summary"

@@ -18,7 +18,10 @@ const MAX_NAMED_SIDE_PX: u32 = 160;
 
 /// Words that say what an image is, by reason.
 const WORDS: [(&str, &[&str]); 5] = [
-    ("align/tracking-pixel", &["pixel", "beacon", "tracking", "tracker", "counter"]),
+    (
+        "align/tracking-pixel",
+        &["pixel", "beacon", "tracking", "tracker", "counter"],
+    ),
     ("align/sprite", &["sprite", "sprites"]),
     (
         "align/icon",
@@ -29,9 +32,21 @@ const WORDS: [(&str, &[&str]); 5] = [
     ),
     (
         "align/avatar",
-        &["avatar", "avatars", "gravatar", "userpic", "headshot", "profilepic"],
+        &[
+            "avatar",
+            "avatars",
+            "gravatar",
+            "userpic",
+            "headshot",
+            "profilepic",
+        ],
     ),
-    ("align/share-button", &["share", "sharing", "social", "badge", "badges", "button", "btn"]),
+    (
+        "align/share-button",
+        &[
+            "share", "sharing", "social", "badge", "badges", "button", "btn",
+        ],
+    ),
 ];
 
 /// Why the image is no content, if it is none.
@@ -46,7 +61,9 @@ pub(crate) fn judge(
     let largest = sides.into_iter().flatten().max();
     if let Some(side) = smallest {
         let (side_px, min_px) = (f64::from(side), f64::from(config.min_declared_side_px));
-        if side <= MAX_TRACKING_SIDE_PX && largest.is_none_or(|largest| largest <= 3 * MAX_TRACKING_SIDE_PX) {
+        if side <= MAX_TRACKING_SIDE_PX
+            && largest.is_none_or(|largest| largest <= 3 * MAX_TRACKING_SIDE_PX)
+        {
             let max_px = f64::from(MAX_TRACKING_SIDE_PX);
             return Some(Reason::measured("align/tracking-pixel", side_px, max_px));
         }
@@ -67,7 +84,11 @@ pub(crate) fn judge(
     if matches!(parent.kind, Kind::Anchor | Kind::Inline) {
         names.extend(parent.attribute("class"));
     }
-    let words = || names.iter().flat_map(|name| name.split(|c: char| !c.is_alphanumeric()));
+    let words = || {
+        names
+            .iter()
+            .flat_map(|name| name.split(|c: char| !c.is_alphanumeric()))
+    };
     let reason = WORDS.iter().find(|(_, list)| {
         words().any(|word| list.iter().any(|held| held.eq_ignore_ascii_case(word)))
     });

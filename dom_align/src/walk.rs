@@ -14,6 +14,10 @@ use crate::tags::Kind;
 use crate::unwanted;
 use crate::{CaptionPlacement, Config, Dropped};
 
+/// Elements between a caption and its image at most. It keeps the search for a caption's image
+/// from growing with the page.
+const MAX_CAPTION_DISTANCE: usize = 32;
+
 /// What the walk found.
 #[derive(Default)]
 pub(crate) struct Found {
@@ -76,7 +80,10 @@ fn is_single_paragraph(tree: &Tree, index: usize) -> bool {
     };
     node.name() == "p"
         && parent.kind == Kind::TableCell
-        && tree.children(node.parent).take(4).all(|child| child == index || is_blank(child))
+        && tree
+            .children(node.parent)
+            .take(4)
+            .all(|child| child == index || is_blank(child))
 }
 
 /// An open element.
@@ -109,7 +116,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn role(&self) -> TextRole {
-        self.open.last().map_or(TextRole::Paragraph, |open| open.role)
+        self.open
+            .last()
+            .map_or(TextRole::Paragraph, |open| open.role)
     }
 
     /// Visits a node; gives the index of the next.
@@ -118,7 +127,8 @@ impl Walk<'_> {
         match node.kind {
             Kind::Text => {
                 let is_preformatted = self.role() == TextRole::Preformatted;
-                self.lines.push(node.text().unwrap_or_default(), is_preformatted);
+                self.lines
+                    .push(node.text().unwrap_or_default(), is_preformatted);
                 return node.end;
             }
             Kind::Invisible => return node.end,
@@ -137,7 +147,11 @@ impl Walk<'_> {
                 return node.end;
             }
             Kind::Video => {
-                if node.attribute("poster").or_else(|| node.attribute("data-poster")).is_some() {
+                if node
+                    .attribute("poster")
+                    .or_else(|| node.attribute("data-poster"))
+                    .is_some()
+                {
                     self.image(index, self.images.poster(index));
                 }
                 return node.end;
@@ -203,10 +217,15 @@ impl Walk<'_> {
     }
 
     fn end_block_as(&mut self, role: TextRole) {
-        let Some(content) = self.lines.take() else { return };
+        let Some(content) = self.lines.take() else {
+            return;
+        };
         match &mut self.caption {
             Some(parts) => parts.push(content),
-            None => self.found.elements.push(Element::Text(Text::new(role, content))),
+            None => self
+                .found
+                .elements
+                .push(Element::Text(Text::new(role, content))),
         }
     }
 
@@ -243,6 +262,9 @@ impl Walk<'_> {
             return self.drop_image(url, reason);
         }
         if self.is_noscript_twin(index, &image) {
+            if index < self.noscript_end {
+                self.prefer_noscript(*image);
+            }
             return self.drop_image(url, Reason::new("align/duplicate-noscript"));
         }
         let max = self.config.max_images;
@@ -265,14 +287,31 @@ impl Walk<'_> {
         if !(is_in_noscript || follows_noscript) || !self.lines.is_empty() {
             return false;
         }
-        let Some(Element::Image(previous)) = self.found.elements.last() else { return false };
+        let Some(Element::Image(previous)) = self.found.elements.last() else {
+            return false;
+        };
         let urls = |image: &ImageRef| -> Vec<String> {
             let all = std::iter::once(&image.url).chain(&image.alternatives);
-            all.map(|url| url[url::Position::BeforeHost..url::Position::AfterPath].to_owned()).collect()
+            all.map(|url| url[url::Position::BeforeHost..url::Position::AfterPath].to_owned())
+                .collect()
         };
         let held = urls(previous);
         urls(image).iter().any(|url| held.contains(url))
             || (is_in_noscript && self.stands_beside_image(index))
+    }
+
+    /// Gives the last image the URL of its copy for browsers without scripts, which needs no
+    /// script to be a picture of full size.
+    fn prefer_noscript(&mut self, copy: ImageRef) {
+        let Some(Element::Image(image)) = self.found.elements.last_mut() else {
+            return;
+        };
+        if image.url != copy.url {
+            let lazy = std::mem::replace(&mut image.url, copy.url);
+            image.alternatives.retain(|url| *url != image.url);
+            image.alternatives.insert(0, lazy);
+        }
+        image.alt = image.alt.take().or(copy.alt);
     }
 
     /// Whether the `<noscript>` around this image directly follows an image element.
@@ -281,7 +320,9 @@ impl Walk<'_> {
             .tree
             .ancestors(index)
             .find(|ancestor| self.tree.nodes[*ancestor].kind == Kind::NoScript);
-        let Some(noscript) = noscript else { return false };
+        let Some(noscript) = noscript else {
+            return false;
+        };
         let before = (1..noscript).rev().take(3).find(|before| {
             let text = self.tree.nodes[*before].text();
             text.is_none_or(|text| !text.trim().is_empty())
@@ -296,7 +337,9 @@ impl Walk<'_> {
             return true;
         }
         caption::is_like_caption(node)
-            && (self.figure().is_some_and(|figure| self.last_image(figure.first_element).is_some())
+            && (self
+                .figure()
+                .is_some_and(|figure| self.last_image(figure.first_element).is_some())
                 || (self.lines.is_empty()
                     && matches!(self.found.elements.last(), Some(Element::Image(_)))))
     }
@@ -305,10 +348,19 @@ impl Walk<'_> {
         self.open.iter().rev().find(|open| open.is_figure)
     }
 
-    /// Place of the last image found at or after `from`.
+    /// Place of the last image found at or after `from`, if it is near.
     fn last_image(&self, from: usize) -> Option<usize> {
-        let found = &self.found.elements[from..];
-        found.iter().rposition(|element| element.as_image().is_some()).map(|place| from + place)
+        let from = from.max(
+            self.found
+                .elements
+                .len()
+                .saturating_sub(MAX_CAPTION_DISTANCE),
+        );
+        let found = self.found.elements.get(from..)?;
+        let image = found
+            .iter()
+            .rposition(|element| element.as_image().is_some());
+        image.map(|place| from + place)
     }
 
     fn end_caption(&mut self) {
@@ -325,7 +377,9 @@ impl Walk<'_> {
         match self.last_image(first) {
             Some(image) => self.attach_caption(image, first, caption),
             None => {
-                self.found.elements.push(Element::Text(Text::paragraph(caption)));
+                self.found
+                    .elements
+                    .push(Element::Text(Text::paragraph(caption)));
                 self.waiting_caption = end.map(|end| (elements, end));
             }
         }
@@ -333,12 +387,17 @@ impl Walk<'_> {
 
     /// Gives the caption that was read before the image to the image just found.
     fn take_waiting_caption(&mut self, index: usize) {
-        let Some((place, end)) = self.waiting_caption.take() else { return };
+        let Some((place, end)) = self.waiting_caption.take() else {
+            return;
+        };
         let is_right_before = place + 2 == self.found.elements.len() && index < end;
         if !is_right_before {
             return;
         }
         if let Element::Text(text) = self.found.elements.remove(place) {
+            for open in &mut self.open {
+                open.first_element = open.first_element.min(place);
+            }
             self.attach_caption(place, place, text.content);
         }
     }
@@ -346,19 +405,34 @@ impl Walk<'_> {
     /// Puts a caption beside the image at `image` and tells it to the images of the same row.
     fn attach_caption(&mut self, image: usize, first: usize, caption: String) {
         let mut row_start = image;
-        while row_start > first && self.found.elements[row_start - 1].as_image().is_some() {
+        while row_start > first.max(image.saturating_sub(MAX_CAPTION_DISTANCE))
+            && self.found.elements[row_start - 1].as_image().is_some()
+        {
             row_start -= 1;
         }
         for element in &mut self.found.elements[row_start..=image] {
             if let Element::Image(image) = element {
-                image.caption.get_or_insert_with(|| caption.clone());
+                image.caption = Some(match image.caption.take() {
+                    Some(held) => format!("{held}\n{caption}"),
+                    None => caption.clone(),
+                });
             }
         }
+        let is_caption = |element: &&Element<ImageRef>| {
+            element
+                .as_text()
+                .is_some_and(|text| text.role == TextRole::Caption)
+        };
         let place = match self.config.caption_placement {
-            CaptionPlacement::After => image + 1,
+            CaptionPlacement::After => {
+                let after = &self.found.elements[image + 1..];
+                image + 1 + after.iter().take_while(is_caption).count()
+            }
             CaptionPlacement::Before => row_start,
         };
-        self.found.elements.insert(place, Element::Text(Text::caption(caption)));
+        self.found
+            .elements
+            .insert(place, Element::Text(Text::caption(caption)));
     }
 }
 

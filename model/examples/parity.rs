@@ -4,8 +4,8 @@
 //! files and the kind and sizes of each, and runs every case. A value agrees within 2e-5 absolute
 //! or 1e-4 relative, a gradient within 2e-5 or 1e-3, a gradient's norm within 1e-3 relative. Prints
 //! for each case the largest absolute error, the largest error relative to the largest value of
-//! its tensor, and the verdict; kinds that are not built are listed as such. Exits with 1 if
-//! a case fails.
+//! its tensor, and the verdict; kinds that are not built are listed as such. Of whole models, vision
+//! encoder and resampler are compared. Exits with 1 if a case fails.
 #![expect(
     clippy::print_stdout,
     reason = "a command-line program prints its report"
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use candle_core::{DType, Device, Tensor, Var};
 use m3w_model::{
     Activation, Attend, CrossAttentionConfig, GatedBlock, Group, MaskedCrossAttention, MediaMask,
-    ParameterStore, Placement, Resampler, ResamplerConfig,
+    ParameterStore, Placement, Resampler, ResamplerConfig, VisionConfig, VisionTransformer,
 };
 use serde_json::Value;
 
@@ -36,6 +36,8 @@ struct Comparison {
     absolute: f32,
     relative: f32,
     failures: Vec<String>,
+    /// What of the case was left out.
+    note: &'static str,
 }
 
 fn main() -> Outcome<ExitCode> {
@@ -51,7 +53,16 @@ fn main() -> Outcome<ExitCode> {
     let (mut passed, mut failed, mut not_built) = (0, 0, 0);
     for entry in files {
         let file = entry["file"].as_str().ok_or("a file without a name")?;
-        let Some(comparison) = run_case(&directory.join(file), &entry["config"])? else {
+        let path = directory.join(file);
+        let config = &entry["config"];
+        let comparison = match file.strip_suffix(".forward.safetensors") {
+            Some(model) => {
+                let weights = directory.join(format!("{model}.weights.safetensors"));
+                Some(pictures(&path, &weights, config)?)
+            }
+            None => run_case(&path, config)?,
+        };
+        let Some(comparison) = comparison else {
             println!("not built  {file}");
             not_built += 1;
             continue;
@@ -64,7 +75,8 @@ fn main() -> Outcome<ExitCode> {
             "FAIL"
         };
         let (absolute, relative) = (comparison.absolute, comparison.relative);
-        println!("{verdict}       {file}  absolute {absolute:.1e}  relative {relative:.1e}");
+        let note = comparison.note;
+        println!("{verdict}       {file}  absolute {absolute:.1e}  relative {relative:.1e}{note}");
         for failure in &comparison.failures {
             println!("           {failure}");
         }
@@ -74,6 +86,59 @@ fn main() -> Outcome<ExitCode> {
         passed + failed
     );
     Ok(ExitCode::from(u8::from(failed > 0)))
+}
+
+/// The vision encoder and the resampler of a whole model; its language model is not built.
+fn pictures(path: &Path, weights: &Path, config: &Value) -> Outcome<Comparison> {
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;
+    let mut store = ParameterStore::from_file(weights)?;
+    let (vision, perceiver) = (&config["vision"], &config["perceiver"]);
+    let is_quick = vision["quick_gelu"].as_bool() == Some(true);
+    let sizes = VisionConfig {
+        image_side_px: number(vision, "image_size", 224),
+        patch_side_px: number(vision, "patch_size", 32),
+        width: number(vision, "width", 768),
+        layers: number(vision, "layers", 12),
+        heads: number(vision, "heads", 12),
+        feed_forward_multiple: 4,
+        activation: if is_quick {
+            Activation::QuickGelu
+        } else {
+            Activation::Gelu
+        },
+    };
+    let encoder = VisionTransformer::new(&sizes, &mut store, "vision_encoder")?;
+    let resampler = Resampler::new(
+        &resampler_sizes(perceiver),
+        sizes.width,
+        &mut store,
+        "perceiver.",
+    )?;
+    let pixels = tensors.get("input.vision_x").ok_or("no `input.vision_x`")?;
+    let dims = pixels.dims().to_vec(); // [B, N, F, 3, H, W]
+    let tokens = encoder.forward(&pixels.flatten(0, 2)?)?;
+    let mut comparison = Comparison {
+        note: "  (vision and resampler; language model not built)",
+        ..Comparison::default()
+    };
+    let expected = |name: &str| {
+        let tensor = tensors.get(&format!("expected.{name}"));
+        tensor.ok_or_else(|| format!("no `expected.{name}`"))
+    };
+    let expected_tokens = expected("vision.tokens")?;
+    comparison.add(
+        "vision tokens",
+        &tokens,
+        expected_tokens,
+        ABSOLUTE,
+        RELATIVE,
+    )?;
+    let (_, patches, width) = tokens.dims3()?;
+    let latents =
+        resampler.forward(&tokens.reshape((dims[0], dims[1], dims[2], patches, width))?)?;
+    let expected_latents = expected("perceiver")?;
+    comparison.add("latents", &latents, expected_latents, ABSOLUTE, RELATIVE)?;
+    Ok(comparison)
 }
 
 /// Runs a case; `None` for a kind that this crate has no module for.
@@ -110,17 +175,21 @@ fn resampler(
     inputs: &BTreeMap<String, Var>,
     store: &mut ParameterStore,
 ) -> Outcome<Tensor> {
-    let sizes = ResamplerConfig {
-        latents: number(config, "num_latents", 64),
-        layers: number(config, "depth", 6),
-        heads: number(config, "heads", 8),
-        head_dim: number(config, "dim_head", 64),
-        feed_forward_multiple: number(config, "ff_mult", 4),
-        activation: Activation::Gelu,
-        max_frames: number(config, "max_num_frames", 0),
-    };
+    let sizes = resampler_sizes(config);
     let resampler = Resampler::new(&sizes, number(config, "dim", 0), store, "")?;
     Ok(resampler.forward(inputs["x"].as_tensor())?)
+}
+
+fn resampler_sizes(sizes: &Value) -> ResamplerConfig {
+    ResamplerConfig {
+        latents: number(sizes, "num_latents", 64),
+        layers: number(sizes, "depth", 6),
+        heads: number(sizes, "heads", 8),
+        head_dim: number(sizes, "dim_head", 64),
+        feed_forward_multiple: number(sizes, "ff_mult", 4),
+        activation: Activation::Gelu,
+        max_frames: number(sizes, "max_num_frames", 0),
+    }
 }
 
 fn masked_attention(

@@ -53,6 +53,16 @@ pub enum Error {
         /// The shape found.
         found: Vec<usize>,
     },
+    /// A weight is not stored as floating point numbers.
+    #[error("{file}: tensor `{name}` holds {found}, the model needs f16, bf16, f32 or f64")]
+    TensorType {
+        /// The file that was read.
+        file: String,
+        /// The tensor's name.
+        name: String,
+        /// What it holds.
+        found: String,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {

@@ -289,7 +289,7 @@ mod tests {
         ) {
             let length = index.len();
             let mask =
-                MediaMask::new(&[index.clone()], images, latents, Attend::Own, false).unwrap();
+                MediaMask::new(std::slice::from_ref(&index), images, latents, Attend::Own, false).unwrap();
             prop_assert_eq!(mask.bias.dims(), [1, 1, length, images * latents]);
             let bias: Vec<f32> = mask.bias.flatten_all().unwrap().to_vec1().unwrap();
             let sees_any: Vec<f32> = mask.sees_any.flatten_all().unwrap().to_vec1().unwrap();

@@ -51,7 +51,8 @@ impl Default for GenerateOptions {
 /// held grows by one key and one value per layer and token.
 ///
 /// # Errors
-/// The prompt is empty or too long, or names another number of images than `pixels` holds.
+/// The prompt is empty or too long, or names another number of images than `pixels` holds; an
+/// option makes no sense.
 pub fn generate(
     model: &Flamingo,
     prompt: &[u32],
@@ -61,6 +62,7 @@ pub fn generate(
 ) -> Result<Vec<u32>> {
     let special = *model.special_tokens();
     let images = pixels.map_or(Ok(0), |pixels| pixels.dim(0))?;
+    check_options(options)?;
     check_prompt(prompt, special.image, images)?;
     let media = pixels
         .map(|pixels| model.media(&model.encode_images(pixels)?.unsqueeze(0)?))
@@ -106,6 +108,22 @@ pub fn generate(
         fed_index = vec![last_index];
     }
     Ok(chosen)
+}
+
+fn check_options(options: &GenerateOptions) -> Result<()> {
+    let (temperature, top_p) = (options.temperature, options.top_p);
+    let (setting, found, must) = if !(temperature >= 0.0 && temperature.is_finite()) {
+        ("temperature", temperature, "it must be 0 or above")
+    } else if !(top_p > 0.0 && top_p <= 1.0) {
+        ("top_p", top_p, "it must lie above 0 and at most at 1")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Setting {
+        setting: setting.to_owned(),
+        found: found.to_string(),
+        must: must.to_owned(),
+    })
 }
 
 fn check_prompt(prompt: &[u32], image: u32, images: usize) -> Result<()> {

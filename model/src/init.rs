@@ -173,6 +173,13 @@ impl ParameterStore {
                         found: tensor.dims().to_vec(),
                     });
                 }
+                if !tensor.dtype().is_float() {
+                    return Err(Error::TensorType {
+                        file: self.origin.clone(),
+                        name: name.to_owned(),
+                        found: tensor.dtype().as_str().to_owned(),
+                    });
+                }
                 tensor.to_dtype(DType::F32)?
             }
             (None, Missing::Draw(seed)) => draw(seed, name, shape, init)?,
@@ -307,5 +314,54 @@ mod tests {
         );
         let message = store.get("v", &[1], Init::Zeros).unwrap_err().to_string();
         assert!(message.contains("no tensor `v`"), "{message}");
+    }
+
+    #[test]
+    fn weights_of_another_type_are_refused() {
+        let tensor = Tensor::zeros(2, DType::I64, &Device::Cpu).unwrap();
+        let tensors = BTreeMap::from([("w".to_owned(), tensor)]);
+        let mut store = ParameterStore::from_tensors(tensors, "file.safetensors");
+        let error = store.get("w", &[2], Init::Zeros).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.starts_with("file.safetensors: tensor `w` holds i64"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn damaged_files_are_refused_by_name() {
+        let header = |length: u64, text: &str| [&length.to_le_bytes(), text.as_bytes()].concat();
+        let too_many =
+            r#"{"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"#;
+        let other_size = r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#;
+        let cases = [
+            ("empty", vec![]),
+            ("short", vec![0; 7]),
+            ("the longest header", header(u64::MAX, "{}")),
+            ("a header past the end", header(100, "{}")),
+            ("no JSON", header(4, "none")),
+            (
+                "a shape that overflows",
+                header(too_many.len() as u64, too_many),
+            ),
+            (
+                "a shape of another size",
+                header(other_size.len() as u64, other_size),
+            ),
+        ];
+        for (what, bytes) in cases {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("weights.safetensors");
+            std::fs::write(&path, bytes).unwrap();
+            let Err(error) = ParameterStore::from_file(&path) else {
+                panic!("{what} was read");
+            };
+            let message = error.to_string();
+            assert!(
+                message.contains("weights.safetensors: not a readable"),
+                "{what}: {message}"
+            );
+        }
     }
 }

@@ -40,6 +40,7 @@
 mod config;
 mod error;
 mod flamingo;
+mod fused;
 mod gated_xattn;
 mod generate;
 mod init;

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
-use crate::ops::log_softmax;
+use crate::fused::CrossEntropy;
 
 /// Mean cross entropy, in nats, of `targets` `[T]` under scores `[T, V]`.
 ///
@@ -14,7 +14,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
         // A batch without a target is data, not a fault: it teaches nothing.
         return Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?);
     }
-    let targets = Tensor::from_slice(targets, (targets.len(), 1), &Device::Cpu)?;
-    let log_probabilities = log_softmax(logits)?.gather(&targets, 1)?;
-    Ok(log_probabilities.mean_all()?.neg()?)
+    let targets = Tensor::from_slice(targets, targets.len(), &Device::Cpu)?;
+    let losses = logits.contiguous()?.apply_op2(&targets, CrossEntropy)?;
+    Ok(losses.mean_all()?)
 }

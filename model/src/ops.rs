@@ -1,17 +1,18 @@
-//! Tensor operations that keep gradients.
+//! The layers' common parts, all of which keep gradients.
 //!
 //! The softmax, layer norm, RMS norm and rotary operations that come with candle have no backward
-//! pass and cut the graph without a word, so the ones here are written out. Every function takes
-//! and gives f32 tensors; shapes are row-major.
+//! pass and cut the graph without a word, so ours stand on [`crate::fused`]. Every function takes
+//! and gives f32 tensors on the CPU; shapes are row-major.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use crate::Result;
 use crate::config::Activation;
+use crate::fused::{BiasedSoftmax, FrozenProduct, Gelu, Normalize};
 use crate::init::{Init, ParameterStore};
 
 /// Added under the square root of a layer norm, as in PyTorch.
-const NORM_EPSILON: f64 = 1e-5;
+const NORM_EPSILON: f32 = 1e-5;
 
 /// An affine map over the last axis; the weight is `[out, in]` as in PyTorch.
 pub(crate) struct Linear {
@@ -59,7 +60,11 @@ impl Linear {
         // One large two-dimensional product is faster than a batch of small ones, and a batch
         // would materialise the weight once per row.
         let rows = input.reshape(((), inputs))?;
-        let mut output = rows.matmul(&self.weight.t()?)?;
+        let mut output = if self.weight.track_op() {
+            rows.matmul(&self.weight.t()?)?
+        } else {
+            rows.apply_op2(&self.weight, FrozenProduct)?
+        };
         if let Some(bias) = &self.bias {
             output = output.broadcast_add(bias)?;
         }
@@ -82,9 +87,10 @@ impl LayerNorm {
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let centred = input.broadcast_sub(&input.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let normal = centred.broadcast_div(&(variance + NORM_EPSILON)?.sqrt()?)?;
+        let normal = input.contiguous()?.apply_op1(Normalize {
+            is_centred: true,
+            epsilon: NORM_EPSILON,
+        })?;
         Ok(normal
             .broadcast_mul(&self.weight)?
             .broadcast_add(&self.bias)?)
@@ -104,32 +110,18 @@ impl RmsNorm {
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let mean_square = input.sqr()?.mean_keepdim(D::Minus1)?;
-        let normal = input.broadcast_div(&(mean_square + NORM_EPSILON)?.sqrt()?)?;
+        let normal = input.contiguous()?.apply_op1(Normalize {
+            is_centred: false,
+            epsilon: NORM_EPSILON,
+        })?;
         Ok(normal.broadcast_mul(&self.weight)?)
     }
-}
-
-/// Softmax over the last axis.
-pub(crate) fn softmax(scores: &Tensor) -> Result<Tensor> {
-    // The maximum only shifts the exponent; detached, it costs no backward pass.
-    let maximum = scores.max_keepdim(D::Minus1)?.detach();
-    let exponentials = scores.broadcast_sub(&maximum)?.exp()?;
-    let sum = exponentials.sum_keepdim(D::Minus1)?;
-    Ok(exponentials.broadcast_div(&sum)?)
-}
-
-/// Logarithm of the softmax over the last axis.
-pub(crate) fn log_softmax(scores: &Tensor) -> Result<Tensor> {
-    let shifted = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?;
-    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    Ok(shifted.broadcast_sub(&log_sum)?)
 }
 
 /// Applies a feed-forward layer's non-linearity.
 pub(crate) fn activate(activation: Activation, input: &Tensor) -> Result<Tensor> {
     Ok(match activation {
-        Activation::Gelu => input.gelu_erf()?,
+        Activation::Gelu => input.contiguous()?.apply_op1(Gelu)?,
         // sigmoid(z) = (1 + tanh(z / 2)) / 2
         Activation::QuickGelu => ((input * 0.851)?.tanh()?.affine(0.5, 0.5)? * input)?,
         Activation::SquaredRelu => input.relu()?.sqr()?,
@@ -155,19 +147,22 @@ pub(crate) fn join_heads(input: &Tensor) -> Result<Tensor> {
 
 /// Softmax attention: queries `[B, H, T, D]`, keys and values `[B, H, S, D]`, to `[B, H, T, D]`.
 ///
-/// `bias` is added to the scores `[B, H, T, S]` and broadcast to them.
+/// `bias` gets no gradient; it is added to the scores `[B, H, T, S]` and broadcast to them.
 pub(crate) fn attend(
     queries: &Tensor,
     keys: &Tensor,
     values: &Tensor,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let scale = (queries.dim(D::Minus1)? as f64).powf(-0.5);
-    let mut scores = (queries * scale)?.matmul(&keys.t()?)?;
-    if let Some(bias) = bias {
-        scores = scores.broadcast_add(bias)?;
-    }
-    Ok(softmax(&scores)?.matmul(values)?)
+    let scale = (queries.dim(D::Minus1)? as f32).powf(-0.5);
+    let scores = queries.matmul(&keys.t()?)?;
+    let bias = match bias {
+        Some(bias) => bias.detach(),
+        None => Tensor::zeros(scores.dim(D::Minus1)?, DType::F32, scores.device())?,
+    };
+    let bias = bias.broadcast_as(scores.shape())?;
+    let weights = scores.apply_op2(&bias, BiasedSoftmax { scale })?;
+    Ok(weights.matmul(values)?)
 }
 
 /// A score so low that its softmax weight is exactly 0 beside any real score, and finite, so that

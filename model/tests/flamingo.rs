@@ -1,4 +1,8 @@
 //! The crate's face: a tiny model, built, run, trained, saved and asked.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed test may panic, in its helpers too"
+)]
 
 use std::collections::BTreeMap;
 
@@ -114,6 +118,25 @@ fn text_before_the_first_image_attends_to_none() {
         assert_eq!(before(&one), before(&other), "{attend}");
         assert_ne!(after(&one), after(&other), "{attend}");
     }
+}
+
+#[test]
+fn compatibility_lets_text_before_the_first_image_average_over_all() {
+    let changes = "cross_attention.attend = 'all_previous'
+                   cross_attention.text_before_images_averages_all = true";
+    let model = open_model(&config(changes));
+    let before = |pixels: Tensor| {
+        let inputs = Inputs::new(tokens(&[&ROW]), None, pixels, None).unwrap();
+        let logits = model.forward(&inputs).unwrap();
+        logits.narrow(1, 0, 3).unwrap()
+    };
+    let (first, second) = (pictures(1, 1, 1, 0), pictures(1, 1, 1, 1));
+    let both = before(Tensor::cat(&[&first, &second], 1).unwrap());
+    let swapped = before(Tensor::cat(&[&second, &first], 1).unwrap());
+    let other = before(pictures(1, 2, 1, 7));
+    // An average does not know the order.
+    assert!(largest_difference(&both, &swapped) < 1e-5);
+    assert!(largest_difference(&both, &other) > 1e-3);
 }
 
 #[test]
@@ -433,6 +456,28 @@ fn a_prompt_must_name_each_picture_once() {
     let error = generate(&model, &[1, IMAGE], Some(&pixels), &options, |_| {}).unwrap_err();
     let expected = "prompt: expected one `<image>` for each of 2 pictures, found 1";
     assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let model = model(&config(""));
+    let message = |options: GenerateOptions| {
+        let error = generate(&model, &[1], None, &options, |_| {}).unwrap_err();
+        error.to_string()
+    };
+    let cold = GenerateOptions {
+        temperature: -1.0,
+        ..GenerateOptions::default()
+    };
+    assert_eq!(
+        message(cold),
+        "setting `temperature` is -1: it must be 0 or above"
+    );
+    let nothing = GenerateOptions {
+        top_p: f64::NAN,
+        ..GenerateOptions::default()
+    };
+    assert!(message(nothing).starts_with("setting `top_p` is NaN"));
 }
 
 #[test]

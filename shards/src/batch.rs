@@ -4,12 +4,12 @@ use arrow::array::RecordBatch;
 use rand::RngExt;
 use rayon::prelude::*;
 
+use crate::SpecialIds;
 use crate::loader::LoaderConfig;
 use crate::pixels::{Normalisation, PixelReader};
 use crate::randomness::generator;
 use crate::sequence_rows::RowView;
 use crate::subsequence::image_indices;
-use crate::SpecialIds;
 
 /// B rows as host arrays, all row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,11 +94,10 @@ impl BatchMaker {
         let mut pictures = Vec::new();
         for (index, place) in rows.iter().enumerate() {
             let at = |problem| (index, problem);
-            let view =
-                RowView::of(&place.records, place.row, self.special.image).map_err(at)?;
+            let view = RowView::of(&place.records, place.row, self.special.image).map_err(at)?;
             self.add_tokens(&view, place, &mut batch).map_err(at)?;
-            let is_flipped = self.config.horizontal_flip
-                && self.draws(place, "flip").random_bool(0.5);
+            let is_flipped =
+                self.config.horizontal_flip && self.draws(place, "flip").random_bool(0.5);
             let mut first_frame = 0;
             for (image, &frames) in view.frames_per_image.iter().enumerate() {
                 let used = usize::from(frames).min(shape.f);

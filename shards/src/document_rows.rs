@@ -61,8 +61,11 @@ impl DocumentColumns {
         self.id.append_value(document.id.to_string());
         self.url.append_value(document.url.as_str());
         self.final_url.append_value(document.final_url.as_str());
-        self.fetched_at
-            .append_option(document.fetched_at.map(|seconds| seconds.saturating_mul(1000)));
+        self.fetched_at.append_option(
+            document
+                .fetched_at
+                .map(|seconds| seconds.saturating_mul(1000)),
+        );
         self.language.append_option(document.language.as_deref());
         self.title.append_option(document.title.as_deref());
         for element in &document.elements {
@@ -155,7 +158,11 @@ fn check(document: &Document<Image>) -> Result<(), Problem> {
             reference.declared_width_px,
             reference.declared_height_px,
         ];
-        if let Some(size) = sizes.into_iter().flatten().find(|size| *size > i32::MAX as u32) {
+        if let Some(size) = sizes
+            .into_iter()
+            .flatten()
+            .find(|size| *size > i32::MAX as u32)
+        {
             return Err(format!(
                 "an image of {} has a side of {size} pixels, more than a row can hold",
                 document.id
@@ -165,7 +172,10 @@ fn check(document: &Document<Image>) -> Result<(), Problem> {
     if let Some(warc) = &document.warc
         && (i64::try_from(warc.offset).is_err() || i64::try_from(warc.length).is_err())
     {
-        return Err(format!("the place of {} in its WARC file is no 63-bit number", document.id));
+        return Err(format!(
+            "the place of {} in its WARC file is no 63-bit number",
+            document.id
+        ));
     }
     Ok(())
 }
@@ -221,7 +231,8 @@ impl ImageMetadataColumns {
             .append_option(reference.declared_height_px.map(size));
         self.width.append_value(size(image.width_px));
         self.height.append_value(size(image.height_px));
-        self.fetched_width.append_value(size(image.fetched_width_px));
+        self.fetched_width
+            .append_value(size(image.fetched_width_px));
         self.fetched_height
             .append_value(size(image.fetched_height_px));
         self.format.append_value(image.format.as_str());
@@ -233,7 +244,8 @@ impl ImageMetadataColumns {
         self.link
             .append_option(reference.link.as_ref().map(url::Url::as_str));
         self.media.append_value(media);
-        self.video_url.append_option(video_url.map(url::Url::as_str));
+        self.video_url
+            .append_option(video_url.map(url::Url::as_str));
         self.consent.push_row(&image.consent);
         self.status.append_value(STORED);
         self.present.push(true);

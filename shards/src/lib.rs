@@ -1,8 +1,41 @@
 //! Documents to Parquet rows, and rows to training batches.
+//!
+//! A page that has passed every filter is a `Document<Image>`. This crate takes it to disk and, in
+//! two steps, into memory as a trainer wants it:
+//!
+//! ```text
+//! Document<Image> -- DocumentWriter --> documents/*.parquet -- DocumentReader --> Document<Image>
+//!                                                                                      |
+//!                                                                                  tokenize
+//!                                                                                      v
+//!                                                                                  Tokenized
+//!                                                                                      |
+//!                                                                                 subsequence
+//!                                                                                      v
+//! Batch <-- Loader -- sequences/*.parquet <-- SequenceWriter -- SequenceRow <-- Subsequence
+//! ```
+//!
+//! **Two durable forms** ([`documents_schema`], [`sequences_schema`]): documents hold pages whole,
+//! with image bytes, hashes and the statements on reuse; sequences hold windows of tokens with
+//! their pictures. Both are plain Parquet that pyarrow, polars, DuckDB and Hugging Face `datasets`
+//! read without options, the last with images decoded. A shard appears under its name whole or not
+//! at all, and the same rows make the same bytes. A [`Manifest`] lists the shards with their
+//! hashes.
+//!
+//! **The training unit** is Flamingo's (arXiv 2204.14198): [`tokenize`] lays a document out as
+//! tokens with `<image>` and `<EOC>`, and [`subsequence`] draws a window of L tokens with up to N
+//! images, as a pure function of the document and a seed.
+//!
+//! **The [`Loader`]** shuffles, decodes, resizes and normalises rows into a [`Batch`] of host
+//! arrays, and can be stopped and resumed at any batch. It knows nothing of any tensor library.
+//!
+//! Files from outside may be damaged: what is wrong with one is an [`Error`] that names the file
+//! and, where it can, the row; a panic of a decoder is caught and told as one.
 
 mod batch;
 mod columns;
 mod config;
+mod corpus;
 mod document_rows;
 mod error;
 mod guard;
@@ -10,6 +43,7 @@ mod loader;
 mod manifest;
 mod order;
 mod pixels;
+mod producer;
 mod randomness;
 mod reader;
 mod rows;
@@ -26,7 +60,7 @@ pub use config::Config;
 pub use error::Error;
 pub use loader::{Loader, LoaderConfig, LoaderState};
 pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, write_atomically};
-pub use pixels::{CLIP_DEVIATION, CLIP_MEAN, Fit};
+pub use pixels::{CLIP_DEVIATION, CLIP_MEAN, Fit, picture_pixels};
 pub use reader::{DocumentReader, SequenceInfo, SequenceReader};
 pub use rows::{SequenceImage, SequenceRow};
 pub use schema::{SCHEMA_VERSION, documents_schema, sequences_schema};

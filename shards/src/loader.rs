@@ -1,21 +1,17 @@
 //! Batches from a corpus, epoch after epoch.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use arrow::datatypes::Schema;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{BatchMaker, RowPlace};
-use crate::guard::catch_panic;
-use crate::order::{EpochOrder, Group};
+use crate::batch::BatchMaker;
+use crate::corpus::Corpus;
 use crate::pixels::Normalisation;
-use crate::reader::{SequenceInfo, Shard, open_sequences};
-use crate::{
-    Batch, BatchShape, CLIP_DEVIATION, CLIP_MEAN, Error, Fit, Manifest, SpecialIds, schema,
-};
+use crate::producer::Producer;
+use crate::reader::SequenceInfo;
+use crate::{Batch, BatchShape, CLIP_DEVIATION, CLIP_MEAN, Error, Fit, SpecialIds};
 
 /// How rows become batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,7 +101,11 @@ impl LoaderConfig {
                 "it must be 0 to 1",
             );
         }
-        if self.deviation.iter().any(|value| !(*value > 0.0)) {
+        if self
+            .deviation
+            .iter()
+            .any(|value| value.is_nan() || *value <= 0.0)
+        {
             return refuse(
                 "deviation",
                 format!("{:?}", self.deviation),
@@ -135,12 +135,12 @@ pub struct LoaderState {
 /// The batches are a pure function of the shards, the configuration and the position: they do not
 /// depend on the number of threads, nor on whether the loader was stopped and resumed. A thread of
 /// its own prepares the next batches; memory is that of [`LoaderConfig::prefetch_batches`] + 2
-/// batches and twice [`LoaderConfig::shuffle_buffer`] encoded rows.
+/// batches, and of [`LoaderConfig::shuffle_buffer`] encoded rows and one row group.
 pub struct Loader {
     info: SequenceInfo,
     shape: BatchShape,
     state: LoaderState,
-    batches: Option<Mutex<Receiver<Result<(Batch, LoaderState), Error>>>>,
+    batches: Option<Receiver<Result<(Batch, LoaderState), Error>>>,
     thread: Option<JoinHandle<()>>,
     is_over: bool,
 }
@@ -159,7 +159,7 @@ impl Loader {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`], the errors of [`Manifest::load`] and of
+    /// [`Error::Config`], the errors of [`crate::Manifest::load`] and of
     /// [`crate::SequenceReader::open`], and [`Error::Mismatch`] if there are no rows, if `special`
     /// are not the ids that the rows were made with, or if the shards differ in tokenizer, L or N.
     pub fn open(
@@ -235,14 +235,7 @@ impl Loader {
         let thread = std::thread::Builder::new()
             .name("loader".to_owned())
             .spawn(move || {
-                let mut producer = Producer {
-                    corpus,
-                    maker,
-                    pool,
-                    state,
-                    order: None,
-                    block: None,
-                };
+                let mut producer = Producer::new(corpus, maker, pool, state);
                 while let Some(result) = producer.next_batch().transpose() {
                     let has_failed = result.is_err();
                     // Nobody listens any more: the loader was dropped.
@@ -256,7 +249,7 @@ impl Loader {
             info,
             shape,
             state,
-            batches: Some(Mutex::new(receiver)),
+            batches: Some(receiver),
             thread: Some(thread),
             is_over: false,
         })
@@ -272,10 +265,10 @@ impl Loader {
         if self.is_over {
             return Ok(None);
         }
-        let received = self.batches.as_ref().and_then(|batches| {
-            let batches = batches.lock().unwrap_or_else(PoisonError::into_inner);
-            batches.recv().ok()
-        });
+        let received = self
+            .batches
+            .as_ref()
+            .and_then(|batches| batches.recv().ok());
         match received {
             Some(Ok((batch, state))) => {
                 self.state = state;
@@ -339,207 +332,3 @@ impl Drop for Loader {
         }
     }
 }
-
-/// The shards of a corpus, open.
-struct Corpus {
-    shards: Vec<Shard>,
-    /// All row groups, in order.
-    groups: Vec<Group>,
-    rows: u64,
-    info: SequenceInfo,
-    schema: Schema,
-}
-
-impl Corpus {
-    fn open(directory: &Path, special: &SpecialIds) -> Result<Self, Error> {
-        let mismatch = |path: PathBuf, problem: String| Err(Error::Mismatch { path, problem });
-        let manifest = Manifest::load(directory)?;
-        let mut shards = Vec::new();
-        let mut groups = Vec::new();
-        let mut rows = 0;
-        let mut first: Option<SequenceInfo> = None;
-        for entry in &manifest.sequences {
-            let (shard, mut info) = open_sequences(&directory.join(&entry.path))?;
-            for (index, count) in shard.group_rows()?.into_iter().enumerate() {
-                groups.push(Group {
-                    shard: shards.len(),
-                    index,
-                    first_row: rows,
-                    rows: count,
-                });
-                rows += count as u64;
-            }
-            if let Some(first) = &first {
-                // Shards of several runs may be read together.
-                info.seed = first.seed;
-                if info != *first {
-                    return mismatch(
-                        shard.path,
-                        "it was made with another tokenizer, length or number of images than the \
-                         first shard: pack the documents again with one tokenizer"
-                            .to_owned(),
-                    );
-                }
-            } else {
-                first = Some(info);
-            }
-            shards.push(shard);
-        }
-        let Some(info) = first.filter(|_| rows > 0) else {
-            return mismatch(
-                directory.to_owned(),
-                "there are no training rows: pack documents with images first".to_owned(),
-            );
-        };
-        if info.special != *special {
-            return mismatch(
-                directory.to_owned(),
-                format!(
-                    "they were made with the special ids {:?}, not {special:?}: use the tokenizer \
-                     whose file has the SHA-256 {}",
-                    info.special, info.tokenizer_sha256
-                ),
-            );
-        }
-        let schema = schema::sequences_schema(info.sequence_length);
-        Ok(Self {
-            shards,
-            groups,
-            rows,
-            info,
-            schema,
-        })
-    }
-
-    /// The rows of some row groups, in order.
-    fn read(&self, groups: &[Group], epoch: u64) -> Result<Vec<RowPlace>, Error> {
-        let mut places = Vec::new();
-        for group in groups {
-            let shard = &self.shards[group.shard];
-            let mut number = group.first_row;
-            for records in
-                shard.batches(&self.schema, Some(vec![group.index]), group.rows.max(1))?
-            {
-                let records = records?;
-                for row in 0..records.num_rows() {
-                    places.push(RowPlace {
-                        records: records.clone(),
-                        row,
-                        number,
-                        epoch,
-                    });
-                    number += 1;
-                }
-            }
-            if number != group.first_row + group.rows as u64 {
-                return Err(Error::parquet(
-                    &shard.path,
-                    format!("row group {} lacks rows that its footer counts", group.index),
-                ));
-            }
-        }
-        Ok(places)
-    }
-
-    /// The file of a row, and its number there.
-    fn locate(&self, number: u64) -> (&Path, u64) {
-        let index = self
-            .groups
-            .partition_point(|group| group.first_row <= number)
-            .saturating_sub(1);
-        let shard = self.groups[index].shard;
-        let first = self
-            .groups
-            .iter()
-            .find(|group| group.shard == shard)
-            .map_or(0, |group| group.first_row);
-        (&self.shards[shard].path, number - first)
-    }
-}
-
-/// Rows shuffled together: a run of positions of an epoch.
-struct Block {
-    number: usize,
-    first: u64,
-    rows: Vec<RowPlace>,
-}
-
-/// Makes batches, on the loader's thread.
-struct Producer {
-    corpus: Corpus,
-    maker: BatchMaker,
-    pool: rayon::ThreadPool,
-    state: LoaderState,
-    order: Option<EpochOrder>,
-    block: Option<Block>,
-}
-
-impl Producer {
-    fn next_batch(&mut self) -> Result<Option<(Batch, LoaderState)>, Error> {
-        let mut rows = Vec::with_capacity(self.maker.config.batch_size);
-        while rows.len() < self.maker.config.batch_size {
-            match self.next_row()? {
-                Some(row) => rows.push(row),
-                None => break,
-            }
-        }
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let made = catch_panic(|| self.pool.install(|| self.maker.make(&rows)))
-            .unwrap_or_else(|problem| Err((0, problem)));
-        match made {
-            Ok(batch) => Ok(Some((batch, self.state))),
-            Err((index, problem)) => {
-                let (path, row) = self.corpus.locate(rows[index].number);
-                Err(Error::row(path, row, problem))
-            }
-        }
-    }
-
-    fn next_row(&mut self) -> Result<Option<RowPlace>, Error> {
-        let config = &self.maker.config;
-        if config.epochs.is_some_and(|epochs| self.state.epoch >= epochs) {
-            return Ok(None);
-        }
-        let epoch = self.state.epoch;
-        let order = self.order.get_or_insert_with(|| {
-            EpochOrder::new(
-                &self.corpus.groups,
-                config.shuffle_buffer,
-                config.seed,
-                epoch,
-            )
-        });
-        let (number, first) = order.block_at(self.state.rows);
-        if self.block.as_ref().is_none_or(|block| block.number != number) {
-            // Dropped first: two blocks at once would double the memory.
-            self.block = None;
-            let mut rows = self.corpus.read(order.groups(number), epoch)?;
-            order.shuffle(number, &mut rows);
-            self.block = Some(Block {
-                number,
-                first,
-                rows,
-            });
-        }
-        let row = self.block.as_ref().and_then(|block| {
-            let index = usize::try_from(self.state.rows - block.first).ok()?;
-            block.rows.get(index).cloned()
-        });
-        self.state.rows += 1;
-        if self.state.rows == self.corpus.rows {
-            self.state.rows = 0;
-            self.state.epoch += 1;
-            self.order = None;
-            self.block = None;
-        }
-        Ok(row)
-    }
-}
-
-// The loader is handed between threads by trainers.
-const _: fn() = || {
-    fn is_send<T: Send + Sync>() {}
-    is_send::<Arc<Loader>>();
-};

@@ -323,7 +323,9 @@ mod optional_hex {
         digest: &Option<Sha256>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        digest.map(|digest| digest.to_string()).serialize(serializer)
+        digest
+            .map(|digest| digest.to_string())
+            .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

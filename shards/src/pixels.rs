@@ -5,10 +5,12 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use m3w_document::image::{Decoded, Limits, decode};
 use serde::{Deserialize, Serialize};
 
+use crate::LoaderConfig;
+
 /// Mean of CLIP's training pictures, by channel (openai/CLIP `clip.py`).
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// Standard deviation of CLIP's training pictures, by channel (openai/CLIP `clip.py`).
-pub const CLIP_DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+pub const CLIP_DEVIATION: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// How a picture of any shape becomes a square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,11 +125,26 @@ impl PixelReader {
     }
 }
 
+/// One picture as a loader of this configuration makes it, for asking a model about a picture that
+/// is in no shard: normalised, `[3, H, W]` with H = W = `image_side_px`, not mirrored.
+///
+/// # Errors
+///
+/// Why the bytes are no picture.
+pub fn picture_pixels(bytes: &[u8], config: &LoaderConfig) -> Result<Vec<f32>, String> {
+    let side = config.image_side_px as usize;
+    let mut pixels = vec![0.0; 3 * side * side];
+    let normalisation = Normalisation::new(config.mean, config.deviation);
+    let mut reader = PixelReader::new(config.image_side_px, config.fit);
+    reader.read(bytes, false, &normalisation, &mut pixels)?;
+    Ok(pixels)
+}
+
 /// The largest size of these proportions within a square.
 fn inner_size(width: u32, height: u32, side: u32) -> (u32, u32) {
     let scaled = |length: u32, longest: u32| {
-        let scaled = (u64::from(length) * u64::from(side) + u64::from(longest) / 2)
-            / u64::from(longest);
+        let scaled =
+            (u64::from(length) * u64::from(side) + u64::from(longest) / 2) / u64::from(longest);
         u32::try_from(scaled).unwrap_or(side).clamp(1, side)
     };
     if width >= height {
@@ -142,7 +159,12 @@ pub(crate) mod tests {
     use super::*;
 
     /// A PNG whose left half is one colour and whose right half another.
-    pub(crate) fn two_coloured_png(width: u32, height: u32, left: [u8; 3], right: [u8; 3]) -> Vec<u8> {
+    pub(crate) fn two_coloured_png(
+        width: u32,
+        height: u32,
+        left: [u8; 3],
+        right: [u8; 3],
+    ) -> Vec<u8> {
         let picture = image::RgbImage::from_fn(width, height, |x, _| {
             image::Rgb(if x < width / 2 { left } else { right })
         });

@@ -324,7 +324,11 @@ impl std::fmt::Debug for Rows {
 
 impl Rows {
     fn new(shard: Shard, expected: &Schema) -> Result<Self, Error> {
-        let row_count = shard.group_rows()?.into_iter().map(|rows| rows as u64).sum();
+        let row_count = shard
+            .group_rows()?
+            .into_iter()
+            .map(|rows| rows as u64)
+            .sum();
         Ok(Self {
             path: Arc::from(shard.path.as_path()),
             row_count,

@@ -43,7 +43,12 @@ pub struct SequenceImage {
 
 impl std::fmt::Debug for SequenceImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SequenceImage({}, {} bytes)", self.name, self.bytes.len())
+        write!(
+            f,
+            "SequenceImage({}, {} bytes)",
+            self.name,
+            self.bytes.len()
+        )
     }
 }
 

@@ -127,15 +127,16 @@ impl<'a> RowView<'a> {
             return Err("its tokens are null".to_owned());
         }
         let length = token_list.value_length() as usize;
-        let first = token_list.value_offset_at(row) as usize;
+        let first = token_list.value_offset_at(row);
         let frames = items(images, row);
         let view = Self {
             id: required_text(id, row, "id")?,
             tokens: &all_tokens.values()[first..first + length],
             token_count: usize::try_from(counts.value(row))
                 .map_err(|_| format!("`token_count` is {}", counts.value(row)))?,
-            frames_per_image: &values(frames_per_image).as_primitive::<UInt8Type>().values()
-                [items(frames_per_image, row)],
+            frames_per_image: &values(frames_per_image)
+                .as_primitive::<UInt8Type>()
+                .values()[items(frames_per_image, row)],
             images: values(images),
             first_frame: frames.start,
             frames: frames.len(),
@@ -166,8 +167,18 @@ pub(crate) fn sequence(
     image_id: u32,
 ) -> Result<SequenceRow, Problem> {
     let view = RowView::of(batch, row, image_id)?;
-    let [_, source, _, _, images, _, frame_times, document_id, window_start, spelt] =
-        batch.columns()
+    let [
+        _,
+        source,
+        _,
+        _,
+        images,
+        _,
+        frame_times,
+        document_id,
+        window_start,
+        spelt,
+    ] = batch.columns()
     else {
         return Err(format!("it has {} columns", batch.num_columns()));
     };

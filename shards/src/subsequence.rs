@@ -117,7 +117,11 @@ impl UsefulStarts {
         for image in &tokenized.images {
             // The word behind one image is the word behind the next one too, or stands before it.
             word = word.max(image.position + 1);
-            while tokenized.ids.get(word).is_some_and(|id| tokenized.special.contains(*id)) {
+            while tokenized
+                .ids
+                .get(word)
+                .is_some_and(|id| tokenized.special.contains(*id))
+            {
                 word += 1;
             }
             if word == tokenized.ids.len() {

@@ -8,9 +8,9 @@ use m3w_document::Sha256;
 use serde::{Deserialize, Serialize};
 use tokenizers::AddedToken;
 
+use crate::Error;
 use crate::guard::catch_panic;
 use crate::manifest::write_atomically;
-use crate::Error;
 
 /// Text of the token that stands where an image stands.
 pub const IMAGE_TOKEN: &str = "<image>";

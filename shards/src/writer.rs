@@ -114,8 +114,8 @@ impl SequenceWriter {
     /// [`Error::Config`], or [`Error::Io`] if the file cannot be created.
     pub fn create(path: &Path, info: &ShardInfo, tokenizer: &Tokenizer) -> Result<Self, Error> {
         let special = tokenizer.special_ids();
-        let special_ids = serde_json::to_string(&special)
-            .map_err(|error| Error::parquet(path, error))?;
+        let special_ids =
+            serde_json::to_string(&special).map_err(|error| Error::parquet(path, error))?;
         let metadata = vec![
             entry(schema::TOKENIZER_KEY, tokenizer.sha256().to_string()),
             entry(schema::SPECIAL_IDS_KEY, special_ids),
@@ -219,6 +219,7 @@ impl ShardWriter {
         further_metadata: Vec<KeyValue>,
     ) -> Result<Self, Error> {
         info.config.validate()?;
+        let features = schema::features_json(&schema);
         let mut metadata = vec![
             entry(
                 schema::SCHEMA_VERSION_KEY,
@@ -226,11 +227,12 @@ impl ShardWriter {
             ),
             entry(schema::KIND_KEY, kind.to_owned()),
             entry(schema::SEED_KEY, info.seed.to_string()),
-            // In the file's list and not in the Arrow schema's map, whose order is random.
-            entry(schema::FEATURES_KEY, schema::features_json(&schema)),
+            entry(schema::FEATURES_KEY, features.clone()),
         ];
         metadata.extend(further_metadata);
-        let schema = Arc::new(schema);
+        // pyarrow, and `datasets` through it, look into the stored Arrow schema and nowhere else;
+        // other readers look into the file's own list.
+        let schema = Arc::new(schema.with_metadata([(schema::FEATURES_KEY.to_owned(), features)]));
         let file = PendingFile::create(path)?;
         let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties(metadata)))
             .map_err(|error| Error::parquet(path, error))?;
@@ -274,10 +276,7 @@ impl ShardWriter {
     }
 
     /// Hands the rows counted so far to the file.
-    fn write(
-        &mut self,
-        batch: Result<RecordBatch, arrow::error::ArrowError>,
-    ) -> Result<(), Error> {
+    fn write(&mut self, batch: Result<RecordBatch, arrow::error::ArrowError>) -> Result<(), Error> {
         let batch = batch.map_err(|error| Error::parquet(&self.path, error))?;
         let group_ends = self.group_is_full();
         self.group_rows += std::mem::take(&mut self.batch_rows);

@@ -3,10 +3,11 @@
 //! by rotary ones (Su et al. 2021), which cost no parameters and cache well. The output layer is
 //! the embedding table itself where `tied_output` is set, else a table of its own.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::Tensor;
 
 use super::{LanguageModel, LayerCache, Positions};
 use crate::config::{Activation, LanguageConfig};
+use crate::fused::Turn;
 use crate::init::{Init, ParameterStore};
 use crate::ops::{Linear, RmsNorm, activate, attend, join_heads, split_heads};
 use crate::{Error, Result};
@@ -74,10 +75,7 @@ impl Decoder {
             layers,
             norm: RmsNorm::new(parameters, &format!("{prefix}norm"), config.width)?,
             output: Linear::new(output, None),
-            rotary: Rotary {
-                head_dim: config.width / config.heads,
-                base: config.rotary_base,
-            },
+            rotary: Rotary::new(config),
         })
     }
 }
@@ -165,8 +163,9 @@ impl Layer {
         let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
         let keys = split_heads(&self.keys.forward(&normal)?, self.heads)?;
         let values = split_heads(&self.values.forward(&normal)?, self.heads)?;
-        let queries = rotary.turn(&queries, positions)?;
-        let keys = rotary.turn(&keys, positions)?;
+        let turn = rotary.at(positions);
+        let queries = queries.apply_op1(turn.clone())?;
+        let keys = keys.apply_op1(turn)?;
         let (keys, values) = match cache {
             Some(cache) => cache.extend(keys, values)?,
             None => (keys, values),
@@ -182,36 +181,43 @@ impl Layer {
 /// Rotary positions: channel `i` of a head's first half and channel `i` of its second half turn
 /// together by `position * base^(-2 i / head_dim)`.
 struct Rotary {
-    head_dim: usize,
-    base: f64,
+    /// `[max_positions, head_dim / 2]`.
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+    half: usize,
 }
 
 impl Rotary {
-    /// Turns `[B, H, T, head_dim]`.
-    fn turn(&self, input: &Tensor, positions: &Positions) -> Result<Tensor> {
-        let half = self.head_dim / 2;
+    fn new(config: &LanguageConfig) -> Self {
+        let head_dim = config.width / config.heads;
+        let half = head_dim / 2;
         // In f64 until the end: at position 2000 an f32 angle is off by 1e-4.
-        let angles: Vec<f64> = (positions.start..positions.start + positions.count)
-            .flat_map(|position| {
-                (0..half).map(move |channel| {
-                    let exponent = -2.0 * channel as f64 / self.head_dim as f64;
-                    position as f64 * self.base.powf(exponent)
-                })
-            })
-            .collect();
-        let table = |value: fn(f64) -> f64| {
-            let values: Vec<f32> = angles.iter().map(|angle| value(*angle) as f32).collect();
-            Tensor::from_vec(values, (positions.count, half), &Device::Cpu)
+        let wavelength = |channel| {
+            config
+                .rotary_base
+                .powf(-2.0 * channel as f64 / head_dim as f64)
         };
-        let (cosine, sine) = (table(f64::cos)?, table(f64::sin)?);
-        let first = input.narrow(D::Minus1, 0, half)?;
-        let second = input.narrow(D::Minus1, half, half)?;
-        Ok(Tensor::cat(
-            &[
-                (first.broadcast_mul(&cosine)? - second.broadcast_mul(&sine)?)?,
-                (second.broadcast_mul(&cosine)? + first.broadcast_mul(&sine)?)?,
-            ],
-            D::Minus1,
-        )?)
+        let (sines, cosines) = (0..config.max_positions)
+            .flat_map(|position| {
+                (0..half).map(move |channel| position as f64 * wavelength(channel))
+            })
+            .map(|angle| (angle.sin() as f32, angle.cos() as f32))
+            .unzip();
+        Self {
+            cosines,
+            sines,
+            half,
+        }
+    }
+
+    /// The turn of queries and keys `[B, H, T, head_dim]` at these positions.
+    fn at(&self, positions: &Positions) -> Turn {
+        let (start, count) = (positions.start, positions.count);
+        let rows = start * self.half..(start + count) * self.half;
+        Turn {
+            cosines: self.cosines[rows.clone()].into(),
+            sines: self.sines[rows].into(),
+            is_inverse: false,
+        }
     }
 }

@@ -133,19 +133,41 @@ impl Trainer {
 
 /// Lets `write` fill a directory beside `directory`, then puts it in that place.
 ///
-/// A process killed between the two renames leaves the former directory under `.previous`.
+/// Where the file system can exchange two names at once, a process may be killed at any time and
+/// leaves one of the two directories, whole, under the final name.
 fn replace_directory(directory: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let partial = beside(directory, "partial");
-    let previous = beside(directory, "previous");
     remove_directory(&partial)?;
     fs::create_dir_all(&partial).map_err(file_error(&partial))?;
     write(&partial)?;
-    if directory.exists() {
+    if !directory.exists() {
+        fs::rename(&partial, directory).map_err(file_error(directory))?;
+    } else if exchange(&partial, directory) {
+        remove_directory(&partial)?;
+    } else {
+        let previous = beside(directory, "previous");
         remove_directory(&previous)?;
         fs::rename(directory, &previous).map_err(file_error(directory))?;
+        fs::rename(&partial, directory).map_err(file_error(directory))?;
+        remove_directory(&previous)?;
     }
-    fs::rename(&partial, directory).map_err(file_error(directory))?;
-    remove_directory(&previous)
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Exchanges two names at once; false where that cannot be done.
+#[cfg(target_os = "linux")]
+fn exchange(one: &Path, other: &Path) -> bool {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).is_ok()
+}
+
+/// Exchanges two names at once; no such call here.
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> bool {
+    false
 }
 
 fn beside(directory: &Path, ending: &str) -> PathBuf {

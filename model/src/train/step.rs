@@ -20,6 +20,9 @@ const STACK_BYTES: usize = 256 << 20;
 /// Keeps the clipping factor finite for a zero gradient, as in PyTorch's `clip_grad_norm_`.
 const NORM_EPSILON: f64 = 1e-6;
 
+/// The gradient of each trained parameter, by name.
+type Gradients = BTreeMap<String, Vec<f32>>;
+
 /// A model in training.
 ///
 /// Memory: the model once, two numbers of optimiser state for each trained one, one gradient for
@@ -122,12 +125,9 @@ impl Trainer {
     }
 
     /// Losses of the batches and the weighted sum of their gradients.
-    fn gradients(
-        &self,
-        batches: &[(&Inputs, f64)],
-    ) -> Result<(Vec<f64>, BTreeMap<String, Vec<f32>>)> {
+    fn gradients(&self, batches: &[(&Inputs, f64)]) -> Result<(Vec<f64>, Gradients)> {
         let mut losses = Vec::with_capacity(batches.len());
-        let mut sums = BTreeMap::<String, Vec<f32>>::new();
+        let mut sums = Gradients::new();
         for (inputs, weight) in batches {
             let (loss, gradients) = on_deep_stack(|| self.batch_gradients(inputs, *weight))?;
             losses.push(loss);
@@ -147,15 +147,11 @@ impl Trainer {
         Ok((losses, sums))
     }
 
-    fn batch_gradients(
-        &self,
-        inputs: &Inputs,
-        weight: f64,
-    ) -> Result<(f64, BTreeMap<String, Vec<f32>>)> {
+    fn batch_gradients(&self, inputs: &Inputs, weight: f64) -> Result<(f64, Gradients)> {
         let loss = self.model.loss(inputs)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         let store = (loss * weight)?.backward()?;
-        let mut gradients = BTreeMap::new();
+        let mut gradients = Gradients::new();
         for (name, variable) in self.model.variables() {
             if let Some(gradient) = store.get(variable) {
                 let gradient = self.masked_gradient(name, gradient)?;
@@ -185,7 +181,7 @@ impl Trainer {
 }
 
 /// Summed in the names' order and in f64, so that it is the same on every run.
-fn global_norm(gradients: &BTreeMap<String, Vec<f32>>) -> f64 {
+fn global_norm(gradients: &Gradients) -> f64 {
     let squares = gradients.values().flatten();
     squares.map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
 }

@@ -107,7 +107,11 @@ fn a_state_of_another_corpus_is_refused() {
 }
 
 /// Writes a corpus of one row and returns its only batch.
-fn batch_of(row: &SequenceRow, tokenizer: &Tokenizer, config: &LoaderConfig) -> Result<Batch, Error> {
+fn batch_of(
+    row: &SequenceRow,
+    tokenizer: &Tokenizer,
+    config: &LoaderConfig,
+) -> Result<Batch, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sequences.parquet");
     let packing = Config {
@@ -140,9 +144,7 @@ fn row(special: &SpecialIds) -> SequenceRow {
     SequenceRow {
         id: "one-0".to_owned(),
         source: "m3w".to_owned(),
-        tokens: vec![
-            bos, 9, eoc, image, 9, eoc, image, 9, eoc, 9, eoc, pad,
-        ],
+        tokens: vec![bos, 9, eoc, image, 9, eoc, image, 9, eoc, 9, eoc, pad],
         token_count: 11,
         images: vec![picture([255, 0, 0]), picture([0, 255, 0])],
         frames_per_image: vec![1, 1],
@@ -272,7 +274,10 @@ fn another_tokenizer_than_the_rows_were_made_with_is_refused() {
     let mut special = tokenizer.special_ids();
     special.image += 1;
     let error = Loader::open(folder.path(), &loading(), &special).unwrap_err();
-    assert!(error.to_string().contains("use the tokenizer whose"), "{error}");
+    assert!(
+        error.to_string().contains("use the tokenizer whose"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -305,6 +310,10 @@ fn the_window_of_a_whole_document_decodes_to_its_text() {
     let config = Config::default();
     let window = m3w_shards::subsequence(&tokenized, 0, 0, &config).unwrap();
     let row = window.into_row("m3w", &tokenizer).unwrap();
-    assert!(row.text.starts_with("<BOS>The robin<EOC><image>"), "{}", row.text);
+    assert!(
+        row.text.starts_with("<BOS>The robin<EOC><image>"),
+        "{}",
+        row.text
+    );
     assert_eq!(row.id, format!("{}-0", tokenized.document_id));
 }

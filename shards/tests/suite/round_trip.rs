@@ -94,8 +94,10 @@ fn row_groups_keep_their_limits() {
         let file = fs::File::open(&path).unwrap();
         let reader = parquet::file::reader::SerializedFileReader::new(file).unwrap();
         let metadata = parquet::file::reader::FileReader::metadata(&reader);
-        let counts = metadata.row_groups().iter().map(|group| group.num_rows());
-        counts.collect::<Vec<_>>()
+        let groups = metadata.row_groups().iter();
+        groups
+            .map(parquet::file::metadata::RowGroupMetaData::num_rows)
+            .collect::<Vec<_>>()
     };
     assert_eq!(groups(small_groups()), [7, 7, 6]);
     let one_byte = Config {
@@ -124,8 +126,7 @@ fn a_row_that_breaks_a_promise_is_refused_with_its_number() {
     let tokenized = tokenize(&sample::full_document(0), &tokenizer).unwrap();
     let window = subsequence(&tokenized, 3, 0, &config).unwrap();
     let mut row = window.into_row("m3w", &tokenizer).unwrap();
-    let mut writer =
-        SequenceWriter::create(&path, &sample::info(config), &tokenizer).unwrap();
+    let mut writer = SequenceWriter::create(&path, &sample::info(config), &tokenizer).unwrap();
     writer.write(&row).unwrap();
     row.images.pop();
     let error = writer.write(&row).unwrap_err();
@@ -191,7 +192,10 @@ fn a_flipped_bit_or_a_cut_is_never_a_panic_and_always_found_by_the_manifest() {
 fn a_manifest_names_no_file_outside_its_folder_and_no_newer_version_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let error = Manifest::load(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("give the folder of a finished build"), "{error}");
+    assert!(
+        error.contains("give the folder of a finished build"),
+        "{error}"
+    );
 
     sample::write_corpus(folder.path(), 6, &small_groups());
     let mut manifest = Manifest::load(folder.path()).unwrap();

@@ -14,7 +14,10 @@ use m3w_shards::{
 use url::Url;
 
 pub(crate) fn url(path: &str) -> Url {
-    Url::parse("https://example.org/").unwrap().join(path).unwrap()
+    Url::parse("https://example.org/")
+        .unwrap()
+        .join(path)
+        .unwrap()
 }
 
 /// A tokenizer trained on a few words.
@@ -112,12 +115,9 @@ pub(crate) fn write_corpus(directory: &Path, documents: u32, config: &Config) ->
         let mut writer =
             DocumentWriter::create(&directory.join(name), &info(config.clone())).unwrap();
         let name = format!("sequences-{shard}.parquet");
-        let mut sequences = SequenceWriter::create(
-            &directory.join(name),
-            &info(config.clone()),
-            &tokenizer,
-        )
-        .unwrap();
+        let mut sequences =
+            SequenceWriter::create(&directory.join(name), &info(config.clone()), &tokenizer)
+                .unwrap();
         for number in range {
             let document = full_document(number);
             writer.write(&document).unwrap();

@@ -1,0 +1,98 @@
+//! `warc/records`: archives, sound and damaged, to pages. Files that ask for their records' digests
+//! to be compared are the suite `warc/digests`.
+
+use anyhow::Result;
+use m3w::crawler::warc::{WarcItem, WarcReader, pages};
+use m3w::crawler::{Config, Error, FailureKind};
+use m3w::source::{Item, Source};
+
+use crate::cases::{Directory, FileCase, TIME_LIMIT, run_files};
+use crate::report::{Mismatch, Outcome, SuiteResult, check as holds, same};
+
+/// The verdict of the files that `warc/digests` is about.
+const DIGESTS: &str = "read_all_check_digest";
+
+/// Cap on a record's block where records are only counted.
+const MAX_BLOCK_BYTES: usize = 1 << 20;
+
+pub(crate) fn run(directory: &Directory) -> Result<SuiteResult> {
+    let mut cases = directory.files_in("warc");
+    cases.retain(|case| case.verdict != DIGESTS);
+    Ok(run_files(cases, TIME_LIMIT, check))
+}
+
+/// What came out of a file.
+#[derive(Debug, Default)]
+struct Found {
+    pages: usize,
+    truncated: usize,
+    resources: usize,
+    skipped: Vec<FailureKind>,
+    errors: usize,
+}
+
+fn check(case: &FileCase) -> Outcome {
+    if case.verdict == "read_all_dedup" {
+        return check_deduplication(case);
+    }
+    let found = read(case)?;
+    let records = records(case)?;
+    let is_as_expected = match case.verdict.as_str() {
+        "read_all" => found.errors == 0 && records > 0,
+        "read_all_flag_truncated" => {
+            let is_flagged = found.truncated > 0 || found.skipped.contains(&FailureKind::Truncated);
+            found.errors == 0 && is_flagged
+        }
+        "read_until_damage_then_typed_error" => found.errors == 1,
+        "typed_error_or_resync" => found.errors > 0 || found.pages > 0,
+        // One member that holds a whole file: all of its records, or a word about it.
+        "typed_error_or_read_first" => found.errors > 0 || records > 1,
+        "keep_raw_body_or_count" => found.errors == 0 && found.pages + found.skipped.len() > 0,
+        "skip_oversize_count" => {
+            found.pages == 0 && found.skipped.contains(&FailureKind::TooLarge)
+        }
+        "empty_ok" => found.pages == 0 && found.errors <= 1,
+        _ => return Err(case.unknown_verdict()),
+    };
+    holds(is_as_expected, &case.verdict, || format!("{records} records, {found:?}"))?;
+    match case.pages {
+        Some(expected) => holds(expected == found.pages, &format!("{expected} pages"), || {
+            format!("{found:?}")
+        }),
+        None => Ok(()),
+    }
+}
+
+fn read(case: &FileCase) -> Result<Found, Mismatch> {
+    let mut found = Found::default();
+    let failed = |error: Error| Mismatch::new("a file that opens", error.to_string());
+    for item in pages(&case.path, &Config::default()).map_err(failed)? {
+        match item {
+            Ok(WarcItem::Page(page)) => {
+                found.pages += 1;
+                found.truncated += usize::from(page.is_truncated);
+            }
+            Ok(WarcItem::Resource(_)) => found.resources += 1,
+            Ok(WarcItem::Skipped(failure)) => found.skipped.push(failure.kind),
+            Err(_) => found.errors += 1,
+        }
+    }
+    Ok(found)
+}
+
+fn records(case: &FileCase) -> Result<usize, Mismatch> {
+    let reader = WarcReader::open(&case.path, MAX_BLOCK_BYTES)
+        .map_err(|error| Mismatch::new("a file that opens", error.to_string()))?;
+    Ok(reader.filter(Result::is_ok).count())
+}
+
+/// A build takes a page once, however often an archive holds it.
+fn check_deduplication(case: &FileCase) -> Outcome {
+    let failed = |error: anyhow::Error| Mismatch::new("a file", format!("{error:#}"));
+    let source = Source::Warc(vec![case.path.clone()]);
+    let mut pages = 0;
+    for entry in source.entries(&Config::default()).map_err(failed)? {
+        pages += usize::from(matches!(entry.map_err(failed)?.item, Item::Page(_)));
+    }
+    same("pages", &case.pages, &Some(pages))
+}

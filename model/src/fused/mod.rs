@@ -1,0 +1,88 @@
+//! Operations in one pass over memory, with backward passes of their own, for f32 on the CPU.
+//!
+//! Written out of candle's elementary operations, a softmax or a norm walks its tensor six or more
+//! times forward and more backward, each time through a fresh buffer. Here each is one walk,
+//! over rows in parallel. Rows are independent and sums run in a fixed order, so results do not
+//! depend on the number of threads.
+
+mod cross_entropy;
+mod gelu;
+mod norm;
+mod product;
+mod softmax;
+mod turn;
+
+use candle_core::{CpuStorage, Layout, Result, bail};
+use rayon::prelude::*;
+
+pub(crate) use cross_entropy::CrossEntropy;
+pub(crate) use gelu::Gelu;
+pub(crate) use norm::Normalize;
+pub(crate) use product::FrozenProduct;
+pub(crate) use softmax::BiasedSoftmax;
+pub(crate) use turn::Turn;
+
+/// Rows worked through by one task: enough to outweigh handing it out.
+const ROWS_PER_TASK: usize = 16;
+
+/// Below this the exponential is taken as 0: it is under the smallest normal f32.
+const SMALLEST_EXPONENT: f32 = -87.0;
+
+/// `e^x` for `x <= 0`, within 3e-7 relative, in a form compilers vectorise (the standard library
+/// calls a function per number).
+fn exp_of_nonpositive(x: f32) -> f32 {
+    // Adding 1.5 * 2^23 leaves no bits behind the point: rounding without a function call.
+    const ROUNDER: f32 = 12_582_912.0;
+    // The logarithm of 2 as a number of few bits and the rest, so that multiples are exact.
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_REST: f32 = (std::f64::consts::LN_2 - 0.693_359_375) as f32;
+    // Unlike `max`, this lets NaN through: a broken number must not look like a small one.
+    let clamped = if x < SMALLEST_EXPONENT {
+        SMALLEST_EXPONENT
+    } else {
+        x
+    };
+    let twos = (clamped * std::f32::consts::LOG2_E + ROUNDER) - ROUNDER;
+    let rest = clamped - twos * LN_2_HIGH - twos * LN_2_REST;
+    // Taylor's series: with |rest| <= ln(2) / 2 the next term is below 6e-9.
+    let mut sum = 1.0 / 5040.0;
+    for coefficient in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
+        sum = sum * rest + coefficient;
+    }
+    let power = f32::from_bits(((twos as i32 + 127) << 23) as u32);
+    if x < SMALLEST_EXPONENT {
+        0.0
+    } else {
+        sum * power
+    }
+}
+
+/// The numbers of a tensor that lies in one piece.
+fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout, name: &str) -> Result<&'a [f32]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("{name} needs a contiguous tensor");
+    };
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// Fills `output` row by row; `fill` gets the row's number.
+fn fill_rows(output: &mut [f32], width: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
+    let per_task = ROWS_PER_TASK * width;
+    let tasks = output.par_chunks_mut(per_task.max(1));
+    tasks.enumerate().for_each(|(task, rows)| {
+        for (row, values) in rows.chunks_mut(width).enumerate() {
+            fill(task * ROWS_PER_TASK + row, values);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Layer norm and RMS norm, before scale and shift.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::{contiguous, fill_rows};
+
+/// Division of the last axis by its root mean square, after taking off its mean if `is_centred`.
+#[derive(Clone, Copy)]
+pub(crate) struct Normalize {
+    pub(crate) is_centred: bool,
+    pub(crate) epsilon: f32,
+}
+
+impl Normalize {
+    /// What to take off a row and what to multiply it by then.
+    fn shift_and_factor(self, row: &[f32]) -> (f32, f32) {
+        let count = row.len() as f32;
+        let shift = if self.is_centred {
+            row.iter().sum::<f32>() / count
+        } else {
+            0.0
+        };
+        let squares: f32 = row.iter().map(|value| (value - shift).powi(2)).sum();
+        (shift, 1.0 / (squares / count + self.epsilon).sqrt())
+    }
+}
+
+impl CustomOp1 for Normalize {
+    fn name(&self) -> &'static str {
+        "normalize"
+    }
+
+    fn cpu_fwd(&self, input: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let input = contiguous(input, layout, self.name())?;
+        let width = layout.dims().last().copied().unwrap_or(1);
+        let mut output = vec![0.0; input.len()];
+        fill_rows(&mut output, width, |row, output| {
+            let input = &input[row * width..(row + 1) * width];
+            let (shift, factor) = self.shift_and_factor(input);
+            for (output, value) in output.iter_mut().zip(input) {
+                *output = (value - shift) * factor;
+            }
+        });
+        Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+
+    fn bwd(&self, input: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let slope = NormalizeSlope(*self);
+        Ok(Some(
+            input.apply_op2_no_bwd(&gradient.contiguous()?, &slope)?,
+        ))
+    }
+}
+
+/// Gradient of [`Normalize`] from its input and its result's gradient.
+struct NormalizeSlope(Normalize);
+
+impl CustomOp2 for NormalizeSlope {
+    fn name(&self) -> &'static str {
+        "normalize-slope"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = contiguous(input, layout, self.name())?;
+        let gradient = contiguous(gradient, gradient_layout, self.name())?;
+        let width = layout.dims().last().copied().unwrap_or(1);
+        let count = width as f32;
+        let mut output = vec![0.0; input.len()];
+        fill_rows(&mut output, width, |row, output| {
+            let at = row * width..(row + 1) * width;
+            let (input, gradient) = (&input[at.clone()], &gradient[at]);
+            let (shift, factor) = self.0.shift_and_factor(input);
+            let pairs = input.iter().zip(gradient);
+            let along: f32 = pairs.clone().map(|(x, g)| (x - shift) * g).sum();
+            let along = along / count * factor * factor;
+            let mean = if self.0.is_centred {
+                gradient.iter().sum::<f32>() / count
+            } else {
+                0.0
+            };
+            for (output, (x, g)) in output.iter_mut().zip(pairs) {
+                *output = factor * (g - mean - (x - shift) * along);
+            }
+        });
+        Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+}

@@ -1,0 +1,112 @@
+//! Rows in the order of their epoch, batch by batch.
+
+use crate::batch::{BatchMaker, RowPlace};
+use crate::corpus::Corpus;
+use crate::guard::catch_panic;
+use crate::order::EpochOrder;
+use crate::{Batch, Error, LoaderState};
+
+/// Rows shuffled together: a run of positions of an epoch.
+struct Block {
+    number: usize,
+    first: u64,
+    rows: Vec<RowPlace>,
+}
+
+/// Makes batches, on the loader's thread.
+pub(crate) struct Producer {
+    corpus: Corpus,
+    maker: BatchMaker,
+    pool: rayon::ThreadPool,
+    state: LoaderState,
+    order: Option<EpochOrder>,
+    block: Option<Block>,
+}
+
+impl Producer {
+    pub(crate) fn new(
+        corpus: Corpus,
+        maker: BatchMaker,
+        pool: rayon::ThreadPool,
+        state: LoaderState,
+    ) -> Self {
+        Self {
+            corpus,
+            maker,
+            pool,
+            state,
+            order: None,
+            block: None,
+        }
+    }
+
+    /// The next batch and the state behind it; `None` after the last epoch.
+    pub(crate) fn next_batch(&mut self) -> Result<Option<(Batch, LoaderState)>, Error> {
+        let mut rows = Vec::with_capacity(self.maker.config.batch_size);
+        while rows.len() < self.maker.config.batch_size {
+            match self.next_row()? {
+                Some(row) => rows.push(row),
+                None => break,
+            }
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let made = catch_panic(|| self.pool.install(|| self.maker.make(&rows)))
+            .unwrap_or_else(|problem| Err((0, problem)));
+        match made {
+            Ok(batch) => Ok(Some((batch, self.state))),
+            Err((index, problem)) => {
+                let (path, row) = self.corpus.locate(rows[index].number);
+                Err(Error::row(path, row, problem))
+            }
+        }
+    }
+
+    fn next_row(&mut self) -> Result<Option<RowPlace>, Error> {
+        let config = &self.maker.config;
+        if config
+            .epochs
+            .is_some_and(|epochs| self.state.epoch >= epochs)
+        {
+            return Ok(None);
+        }
+        let epoch = self.state.epoch;
+        let order = self.order.get_or_insert_with(|| {
+            EpochOrder::new(
+                &self.corpus.groups,
+                config.shuffle_buffer,
+                config.seed,
+                epoch,
+            )
+        });
+        let (number, first) = order.block_at(self.state.rows);
+        if self
+            .block
+            .as_ref()
+            .is_none_or(|block| block.number != number)
+        {
+            // Dropped first: two blocks at once would double the memory.
+            self.block = None;
+            let mut rows = self.corpus.read(order.groups(number), epoch)?;
+            order.shuffle(number, &mut rows);
+            self.block = Some(Block {
+                number,
+                first,
+                rows,
+            });
+        }
+        let row = self.block.as_ref().and_then(|block| {
+            let index = usize::try_from(self.state.rows - block.first).ok()?;
+            block.rows.get(index).cloned()
+        });
+        self.state.rows += 1;
+        if self.state.rows == self.corpus.rows {
+            self.state.rows = 0;
+            self.state.epoch += 1;
+            self.order = None;
+            self.block = None;
+        }
+        Ok(row)
+    }
+}
