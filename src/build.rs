@@ -182,26 +182,31 @@ fn collect_documents(
             Pipeline::new(config, archive, options.threads)?
         };
         let (entries_in, entries) = mpsc::channel(ENTRIES_WAITING);
-        let (outcomes_in, mut outcomes) = mpsc::channel(OUTCOMES_WAITING);
+        let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES_WAITING);
         let done = assembler.done();
-        std::thread::scope(|scope| -> Result<()> {
+        std::thread::scope(|scope| {
             let reader = scope.spawn(|| read_entries(options, &done, entries_in));
             let in_flight = options.config.pages_in_flight;
-            let stop = stop.clone();
-            let crawl_pipeline = pipeline.clone();
-            runtime.spawn(async move {
-                dispatch(crawl_pipeline, entries, outcomes_in, in_flight, stop).await;
-            });
-            while let Some(outcome) = outcomes.blocking_recv() {
-                assembler.add(&outcome)?;
+            runtime.spawn(dispatch(
+                pipeline.clone(),
+                entries,
+                outcomes_in,
+                in_flight,
+                stop.clone(),
+            ));
+            // Owns the receiving end, so that a disk that refuses ends the crawl as well.
+            let written = write_outcomes(outcomes, &mut assembler, |_| {
                 progress.step(|| {
                     let stats = pipeline.crawler().stats();
-                    format!("{} requests, {:.1} MB", stats.requests, stats.bytes as f64 / 1e6)
+                    #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+                    let megabytes = stats.bytes as f64 / 1e6;
+                    format!("{} requests, {megabytes:.1} MB", stats.requests)
                 });
-            }
-            reader
+            });
+            let read = reader
                 .join()
-                .map_err(|_| anyhow!("the reader of the input panicked"))?
+                .map_err(|_| anyhow!("the reader of the input panicked"))?;
+            written.and(read)
         })?;
         runtime.shutdown_background();
     }
@@ -210,6 +215,19 @@ fn collect_documents(
         return Err(Stopped.into());
     }
     assembler.finish()
+}
+
+/// Puts outcomes on disk as they come, until there are no more.
+fn write_outcomes(
+    mut outcomes: mpsc::Receiver<Outcome>,
+    assembler: &mut Assembler<'_>,
+    on_outcome: impl Fn(&Outcome),
+) -> Result<()> {
+    while let Some(outcome) = outcomes.blocking_recv() {
+        assembler.add(&outcome)?;
+        on_outcome(&outcome);
+    }
+    Ok(())
 }
 
 /// Sends the inputs that still need work, in order.
@@ -227,13 +245,14 @@ fn read_entries(
     Ok(())
 }
 
-/// Runs the pipeline over the inputs, `in_flight` at a time, until they end or `stop` is set.
+/// Runs the pipeline over the inputs, `in_flight` at a time, until they end, `stop` is set, or
+/// nobody takes the outcomes any more.
 async fn dispatch(
     pipeline: Pipeline,
     mut entries: mpsc::Receiver<Entry>,
     outcomes: mpsc::Sender<Outcome>,
     in_flight: usize,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(in_flight));
     let mut tasks = tokio::task::JoinSet::new();
@@ -246,7 +265,7 @@ async fn dispatch(
             while tasks.try_join_next().is_some() {}
             tasks.spawn(async move {
                 let outcome = pipeline.run(entry).await;
-                // The receiver is gone only when the disk refused an outcome, which it reports.
+                // Nobody takes it when the disk refused one, which is reported there.
                 let _ = outcomes.send(outcome).await;
                 drop(slot);
             });
@@ -255,7 +274,15 @@ async fn dispatch(
     };
     tokio::select! {
         () = feed => {}
-        _ = stop.wait_for(|is_set| *is_set) => {}
+        () = is_set(stop) => {}
+        () = outcomes.closed() => {}
+    }
+}
+
+/// Waits until `stop` is set; for ever, if nobody is left to set it.
+async fn is_set(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|is_set| *is_set).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -217,6 +217,14 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_defaults_says_what_the_defaults_are() {
+        let text = include_str!("../configs/build.toml");
+        let file: toml::Table = text.parse().unwrap();
+        let defaults = toml::Table::try_from(BuildConfig::default()).unwrap();
+        assert_eq!(differences(&file, &defaults), Vec::<String>::new());
+    }
+
+    #[test]
     fn differences_name_the_key_and_both_values() {
         let table = |text: &str| text.parse::<toml::Table>().unwrap();
         let old = table("seed = 1\n[a]\nb = 2\nc = 3");

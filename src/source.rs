@@ -129,6 +129,10 @@ impl Source {
 }
 
 fn url_item(text: &str, seen: &mut HashSet<DocumentId>) -> Item {
+    // What stood here was no text: escaped, the sign that replaces it would name another page.
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        return Item::Refused(Reason::new("fetch/bad-url"));
+    }
     match normalise(text) {
         Err(failure) => Item::Refused(fetch_reason(failure)),
         Ok(url) if seen.insert(DocumentId::of(&url)) => Item::Url(url),
@@ -161,4 +165,17 @@ fn warc_items(
         }
         Err(error) => Some(Err(error.into())),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_no_text_is_refused_and_not_escaped() {
+        let mut seen = HashSet::new();
+        let mut is_url = |text: &str| matches!(url_item(text, &mut seen), Item::Url(_));
+        assert!(!is_url("https://a.test/\u{fffd}"));
+        assert!(is_url("https://a.test/ü"));
+    }
 }

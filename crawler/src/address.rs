@@ -25,8 +25,12 @@ const CLOSED_PORTS: [u16; 85] = [
 /// which ICANN has set aside for private use and metadata services use.
 const LOCAL_SUFFIXES: [&str; 4] = ["localhost", "local", "internal", "home.arpa"];
 
-/// A URL from outside as we work with it: absolute, `http` or `https`, without credentials
-/// (they are never sent) and without a fragment.
+/// Longest URL that is asked for. RFC 9110, 4.1 wants servers to take 8,000 bytes; common ones
+/// refuse anything beyond 8 or 16 KiB.
+const MAX_URL_BYTES: usize = 16 << 10;
+
+/// A URL from outside as we work with it: absolute, `http` or `https`, of 16 KiB at most, without
+/// credentials (they are never sent) and without a fragment.
 ///
 /// # Errors
 ///
@@ -46,6 +50,13 @@ pub(crate) fn tidy(mut url: Url) -> Result<Url, Failure> {
         ));
     }
     url.set_fragment(None);
+    let length = url.as_str().len();
+    if length > MAX_URL_BYTES {
+        return Err(Failure::new(
+            FailureKind::BadUrl,
+            format!("{length} bytes are more than a server takes"),
+        ));
+    }
     // Both calls fail only for URLs without a host, which an http URL has.
     if url.set_username("").is_err() || url.set_password(None).is_err() {
         return Err(Failure::new(FailureKind::BadUrl, "there is no host"));
@@ -258,6 +269,14 @@ mod tests {
     fn credentials_and_fragments_do_not_survive() {
         let url = normalise(" http://user:pass@example.com/a#b ").unwrap();
         assert_eq!(url.as_str(), "http://example.com/a");
+    }
+
+    #[test]
+    fn a_url_longer_than_any_server_takes_is_none() {
+        let url = |bytes: usize| format!("http://example.com/{}", "a".repeat(bytes));
+        assert!(normalise(&url(8_000)).is_ok());
+        let failure = normalise(&url(MAX_URL_BYTES)).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::BadUrl);
     }
 
     #[test]

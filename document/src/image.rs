@@ -125,17 +125,20 @@ pub enum Format {
     Bmp,
     /// TIFF.
     Tiff,
+    /// Windows icon.
+    Ico,
 }
 
 impl Format {
     /// All formats, in no order of preference.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Jpeg,
         Self::Png,
         Self::WebP,
         Self::Gif,
         Self::Bmp,
         Self::Tiff,
+        Self::Ico,
     ];
 
     /// The format's name in shards and file extensions.
@@ -148,6 +151,7 @@ impl Format {
             Self::Gif => "gif",
             Self::Bmp => "bmp",
             Self::Tiff => "tiff",
+            Self::Ico => "ico",
         }
     }
 

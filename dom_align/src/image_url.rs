@@ -90,14 +90,14 @@ const UNSUPPORTED_TYPES: [&str; 6] = [
 ];
 
 /// File name extensions of drawings and icons.
-const UNSUPPORTED_EXTENSIONS: [&str; 3] = ["svg", "svgz", "ico"];
+const UNSUPPORTED_EXTENSIONS: [&str; 2] = ["svg", "svgz"];
 
 /// File name extensions of pictures that not every decoder knows: taken where there is no other.
 const LATE_EXTENSIONS: [&str; 4] = ["avif", "jxl", "heic", "heif"];
 
 /// File name extensions of pictures that can.
-const EXTENSIONS: [&str; 9] = [
-    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jfif",
+const EXTENSIONS: [&str; 10] = [
+    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jfif", "ico",
 ];
 
 /// What became of an image element.

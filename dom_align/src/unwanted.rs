@@ -49,6 +49,15 @@ const WORDS: [(&str, &[&str]); 5] = [
     ),
 ];
 
+/// Words of [`WORDS`] that are also what a photograph may show: in the name of a file they count
+/// only where it has hardly any other words (`stars.png`, `flag-de.gif`).
+const AMBIGUOUS_WORDS: [&str; 14] = [
+    "pixel", "tracking", "tracker", "counter", "beacon", "bullet", "arrow", "flag", "flags",
+    "rating", "stars", "badge", "badges", "button",
+];
+/// Most words in the name of a file in which an ambiguous word counts.
+const MAX_WORDS_AROUND_AMBIGUOUS: usize = 2;
+
 /// Why the image is no content, if it is none.
 pub(crate) fn judge(
     tree: &Tree,
@@ -74,23 +83,53 @@ pub(crate) fn judge(
     if largest.is_some_and(|largest| largest > MAX_NAMED_SIDE_PX) || image.url.scheme() == "data" {
         return None;
     }
-    let node = &tree.nodes[index];
+    if is_captioned_figure(tree, index) {
+        return None;
+    }
     let file = image.url.path().rsplit('/').next().unwrap_or_default();
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-    let mut names = vec![stem];
-    names.extend(node.attribute("class"));
-    names.extend(node.attribute("id"));
+    let is_short = words(stem)
+        .filter(|word| word.chars().any(char::is_alphabetic))
+        .count()
+        <= MAX_WORDS_AROUND_AMBIGUOUS;
+    let named = words(stem).filter(|word| {
+        is_short || !AMBIGUOUS_WORDS.iter().any(|held| held.eq_ignore_ascii_case(word))
+    });
+    let node = &tree.nodes[index];
     let parent = &tree.nodes[node.parent];
-    if matches!(parent.kind, Kind::Anchor | Kind::Inline) {
-        names.extend(parent.attribute("class"));
-    }
-    let words = || {
-        names
-            .iter()
-            .flat_map(|name| name.split(|c: char| !c.is_alphanumeric()))
-    };
+    let is_wrapped = matches!(parent.kind, Kind::Anchor | Kind::Inline);
+    let attributes = [
+        node.attribute("class"),
+        node.attribute("id"),
+        parent.attribute("class").filter(|_| is_wrapped),
+    ];
+    let said: Vec<&str> = named
+        .chain(attributes.into_iter().flatten().flat_map(words))
+        .collect();
     let reason = WORDS.iter().find(|(_, list)| {
-        words().any(|word| list.iter().any(|held| held.eq_ignore_ascii_case(word)))
+        said.iter()
+            .any(|word| list.iter().any(|held| held.eq_ignore_ascii_case(word)))
     });
     reason.map(|(name, _)| Reason::new(name))
+}
+
+/// Whether the image stands in a `<figure>` with a `<figcaption>`: nobody writes one for an icon.
+fn is_captioned_figure(tree: &Tree, index: usize) -> bool {
+    const MAX_LEVELS: usize = 4;
+    let mut above = tree.nodes[index].parent;
+    for _ in 0..MAX_LEVELS {
+        let node = &tree.nodes[above];
+        if node.name() == "figure" {
+            return tree.nodes[above..node.end]
+                .iter()
+                .any(|node| node.name() == "figcaption");
+        }
+        above = node.parent;
+    }
+    false
+}
+
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    name.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
 }

@@ -5,7 +5,7 @@ use m3w::crawler::Config;
 use m3w::source::{Item, Source};
 
 use crate::cases::{Directory, FileCase, TIME_LIMIT};
-use crate::report::{Mismatch, Outcome, SuiteResult, check as holds, same};
+use crate::report::{Mismatch, Outcome, SuiteResult, check as holds};
 
 pub(crate) fn run(directory: &Directory) -> Result<SuiteResult> {
     Ok(directory.run_files("lists", TIME_LIMIT, check))

@@ -1,13 +1,18 @@
-//! `url`: references resolved and `data:` URLs read, with the types and calls that the crawler,
-//! the aligner and the fetcher of pictures use.
+//! `url`: references resolved and `data:` URLs read, by the calls that the crawler, the aligner and
+//! the fetcher of pictures use.
+//!
+//! The project works with `http` and `https` only. References that lead there have to be resolved
+//! to the part; any other (also one that is no URL at all) has to be refused, and what its parts
+//! would have been is not looked at.
 
 use anyhow::Result;
 use data_url::DataUrl;
+use m3w::crawler::normalise;
 use serde::Deserialize;
 use url::{Position, Url};
 
 use crate::cases::Directory;
-use crate::report::{Outcome, SuiteResult, same};
+use crate::report::{Outcome, SuiteResult, check, same};
 
 #[derive(Deserialize)]
 struct Resolve {
@@ -55,9 +60,33 @@ fn check_resolve(row: Resolve) -> Outcome {
         Some(base) => Url::parse(base).and_then(|base| base.join(&row.input)),
         None => Url::parse(&row.input),
     };
-    let expected = (!row.failure).then_some(row.parts);
-    let wants_origin = expected.as_ref().is_some_and(|parts| parts.origin.is_some());
-    let got = resolved.ok().map(|url| Parts {
+    let normalised = match (&row.base, &resolved) {
+        (None, _) => normalise(&row.input).ok(),
+        (Some(_), Ok(url)) => normalise(url.as_str()).ok(),
+        (Some(_), Err(_)) => None,
+    };
+    if row.failure || !matches!(row.parts.protocol.as_str(), "http:" | "https:") {
+        return check(normalised.is_none(), "no URL of the web", || format!("{normalised:?}"));
+    }
+    let wants_origin = row.parts.origin.is_some();
+    let got = resolved.ok().map(|url| parts(&url, wants_origin));
+    same("URL", &Some(&row.parts), &got.as_ref())?;
+    // Credentials and fragment are not sent; all else is what was resolved.
+    let asked_for = normalised.map(|url| parts(&url, wants_origin));
+    let expected = Url::parse(&row.parts.href).ok().map(|mut url| {
+        url.set_fragment(None);
+        let rest = &url[Position::BeforeHost..];
+        Parts {
+            href: format!("{}//{rest}", row.parts.protocol),
+            hash: String::new(),
+            ..row.parts
+        }
+    });
+    same("URL to ask for", &expected, &asked_for)
+}
+
+fn parts(url: &Url, wants_origin: bool) -> Parts {
+    Parts {
         href: url.as_str().to_owned(),
         protocol: format!("{}:", url.scheme()),
         host: url[Position::BeforeHost..Position::AfterPort].to_owned(),
@@ -66,8 +95,7 @@ fn check_resolve(row: Resolve) -> Outcome {
         search: non_empty("?", url.query()),
         hash: non_empty("#", url.fragment()),
         origin: wants_origin.then(|| url.origin().ascii_serialization()),
-    });
-    same("URL", &expected, &got)
+    }
 }
 
 /// The API shows an empty query or fragment as if there were none.

@@ -63,6 +63,14 @@ pub enum Error {
         /// What it holds.
         found: String,
     },
+    /// A weight holds NaN or infinity.
+    #[error("{file}: tensor `{name}` holds values that are not finite: use an earlier checkpoint")]
+    NotFinite {
+        /// The file that was read.
+        file: String,
+        /// The tensor's name.
+        name: String,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {

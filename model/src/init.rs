@@ -130,6 +130,26 @@ impl ParameterStore {
         Ok(Self::from_tensors(tensors, path.display().to_string()))
     }
 
+    /// Checks that every weight is a number: a training run that diverged leaves others.
+    ///
+    /// Takes as much memory again as the largest tensor, for as long as it runs.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] names the first tensor that holds NaN or infinity.
+    pub fn check_finite(&self) -> Result<()> {
+        for (name, tensor) in &self.tensors {
+            // Zero times a number is zero; times NaN or infinity it is NaN, and so is the sum.
+            let sum = (tensor.to_dtype(DType::F32)? * 0.0)?.sum_all()?;
+            if sum.to_scalar::<f32>()?.is_nan() {
+                return Err(Error::NotFinite {
+                    file: self.origin.clone(),
+                    name: name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Parameters that are missing are drawn from `seed`, so that new layers can be put into a
     /// trained model.
     #[must_use]
@@ -297,6 +317,19 @@ mod tests {
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 20_000.0;
         assert!(mean.abs() < 0.02, "{mean}");
         assert!((variance.sqrt() - 0.5).abs() < 0.02, "{variance}");
+    }
+
+    #[test]
+    fn a_weight_that_is_no_number_is_named() {
+        let store = |last: f32| {
+            let tensor = Tensor::new(&[1.0, f32::MAX, last], &Device::Cpu).unwrap();
+            ParameterStore::from_tensors(BTreeMap::from([("w".to_owned(), tensor)]), "file")
+        };
+        assert!(store(f32::MIN).check_finite().is_ok());
+        for last in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let message = store(last).check_finite().unwrap_err().to_string();
+            assert!(message.contains("tensor `w`"), "{message}");
+        }
     }
 
     #[test]

@@ -60,10 +60,14 @@ pub fn sniff(bytes: &[u8]) -> Result<Format, Reason> {
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => Ok(Format::Jpeg),
         Ok(ImageFormat::Png) => Ok(Format::Png),
-        Ok(ImageFormat::WebP) => Ok(Format::WebP),
+        // The library takes any RIFF file of that name; its first chunk has to be one of WebP's
+        // (MIME Sniffing standard, 6.1).
+        Ok(ImageFormat::WebP) if bytes.get(12..14) == Some(b"VP") => Ok(Format::WebP),
+        Ok(ImageFormat::WebP) => Err(Reason::new("decode/not-an-image")),
         Ok(ImageFormat::Gif) => Ok(Format::Gif),
         Ok(ImageFormat::Bmp) => Ok(Format::Bmp),
         Ok(ImageFormat::Tiff) => Ok(Format::Tiff),
+        Ok(ImageFormat::Ico) => Ok(Format::Ico),
         Ok(_) => Err(Reason::new("decode/unsupported-format")),
         Err(_) if is_known_elsewhere(bytes) => Err(Reason::new("decode/unsupported-format")),
         Err(_) => Err(Reason::new("decode/not-an-image")),
@@ -100,7 +104,7 @@ fn is_known_elsewhere(bytes: &[u8]) -> bool {
 ///
 /// The size is checked in the header, before memory is taken for pixels. EXIF orientation is
 /// applied; transparency is laid over white, which is what a page shows most often; of an animated
-/// picture the first frame is taken.
+/// picture the first frame is taken, of an icon the largest.
 ///
 /// # Errors
 ///
@@ -209,6 +213,7 @@ impl From<Format> for ImageFormat {
             Format::Gif => Self::Gif,
             Format::Bmp => Self::Bmp,
             Format::Tiff => Self::Tiff,
+            Format::Ico => Self::Ico,
         }
     }
 }
@@ -264,5 +269,14 @@ mod tests {
         );
         let png = encode(&DynamicImage::new_rgb8(8, 8), ImageFormat::Png);
         assert_eq!(name(&png[..png.len() / 2]), "decode/damaged");
+        assert_eq!(name(b"RIFF\0\0\0\0WEBPjunk"), "decode/not-an-image");
+    }
+
+    #[test]
+    fn an_icon_is_read() {
+        let bytes = encode(&DynamicImage::new_rgba8(16, 16), ImageFormat::Ico);
+        let decoded = decode(&bytes, &Limits::default()).unwrap();
+        assert_eq!((decoded.width_px, decoded.height_px), (16, 16));
+        assert_eq!(decoded.format, Format::Ico);
     }
 }

@@ -63,7 +63,10 @@ pub fn prepare(
     let dhash = difference_hash(&decoded)?;
     let (width_px, height_px) = stored_size(&decoded, config.max_short_side_px);
     let keeps_size = (width_px, height_px) == (decoded.width_px, decoded.height_px);
-    let is_still = !matches!(decoded.format, Format::Gif | Format::Tiff | Format::Bmp);
+    let is_still = !matches!(
+        decoded.format,
+        Format::Gif | Format::Tiff | Format::Bmp | Format::Ico
+    );
     let (stored, format): (Arc<[u8]>, Format) =
         if keeps_size && decoded.is_plain && is_still && !is_animated(bytes, decoded.format) {
             (Arc::from(bytes), decoded.format)
@@ -210,7 +213,7 @@ fn is_animated(bytes: &[u8], format: Format) -> bool {
         Format::WebP => {
             bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & 2 != 0)
         }
-        Format::Jpeg | Format::Gif | Format::Bmp | Format::Tiff => false,
+        Format::Jpeg | Format::Gif | Format::Bmp | Format::Tiff | Format::Ico => false,
     }
 }
 

@@ -61,10 +61,12 @@ impl Flamingo {
     /// Loads a model to run it, all of it frozen.
     ///
     /// # Errors
-    /// A file is missing or damaged, or weights and configuration do not fit together.
+    /// A file is missing or damaged, weights are not finite, or weights and configuration do not
+    /// fit together.
     pub fn load(directory: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::read(directory)?;
         let parameters = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
+        parameters.check_finite()?;
         Self::new(&checkpoint.model, checkpoint.special_tokens, parameters)
     }
 
