@@ -59,7 +59,9 @@ fn document_to_window(bencher: Bencher) {
 fn document() -> Document<Image> {
     let config = dom_align::Config::default();
     let mut document = align(PAGE, &url("diamond-kites.html"), &config).document;
-    document.elements.push(Element::Text(Text::paragraph("the end")));
+    document
+        .elements
+        .push(Element::Text(Text::paragraph("the end")));
     document.filter_map_images(|reference| {
         prepare(reference, PICTURE, Vec::new(), &PrepareConfig::default()).ok()
     })

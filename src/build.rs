@@ -93,7 +93,14 @@ pub fn build(options: &BuildOptions, stop: &watch::Receiver<bool>) -> Result<Man
     let documents: Vec<_> = parts.iter().map(|part| part.documents.clone()).collect();
     let tokenizer = tokenizer(options, given, &corpus, &documents)?;
     let info = shard_info(&options.config);
-    let packed = pack::pack_all(&corpus, &documents, &tokenizer, &info, options.threads, stop)?;
+    let packed = pack::pack_all(
+        &corpus,
+        &documents,
+        &tokenizer,
+        &info,
+        options.threads,
+        stop,
+    )?;
 
     let config = toml::to_string(&options.config).context("cannot write the configuration")?;
     let mut manifest = Manifest::new(Sha256::of(config.as_bytes()), options.config.seed);
@@ -231,11 +238,7 @@ fn write_outcomes(
 }
 
 /// Sends the inputs that still need work, in order.
-fn read_entries(
-    options: &BuildOptions,
-    done: &Done,
-    entries: mpsc::Sender<Entry>,
-) -> Result<()> {
+fn read_entries(options: &BuildOptions, done: &Done, entries: mpsc::Sender<Entry>) -> Result<()> {
     for entry in options.source.entries(&options.config.crawler)? {
         let entry = entry?;
         if !done.contains(entry.number) && entries.blocking_send(entry).is_err() {

@@ -199,12 +199,17 @@ mod tests {
         assert_eq!(config.filter.image.min_side_px, 150);
         let contact = "crawler.contact=https://example.org/bot";
         let config = settings(&[contact]).unwrap();
-        assert_eq!(config.crawler.contact.as_deref(), Some("https://example.org/bot"));
+        assert_eq!(
+            config.crawler.contact.as_deref(),
+            Some("https://example.org/bot")
+        );
     }
 
     #[test]
     fn an_unknown_key_is_named() {
-        let message = settings(&["filter.image.min_sides=1"]).unwrap_err().to_string();
+        let message = settings(&["filter.image.min_sides=1"])
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("min_sides"), "{message}");
         let message = settings(&["seed"]).unwrap_err().to_string();
         assert!(message.contains("section.key=value"), "{message}");
@@ -213,7 +218,10 @@ mod tests {
     #[test]
     fn the_defaults_survive_their_file_form() {
         let text = toml::to_string(&BuildConfig::default()).unwrap();
-        assert_eq!(toml::from_str::<BuildConfig>(&text).unwrap(), BuildConfig::default());
+        assert_eq!(
+            toml::from_str::<BuildConfig>(&text).unwrap(),
+            BuildConfig::default()
+        );
     }
 
     #[test]

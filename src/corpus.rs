@@ -128,7 +128,10 @@ impl Corpus {
                     self.root.display()
                 );
             }
-            bail!("there is no corpus in {}: make one with `m3w build`", self.root.display());
+            bail!(
+                "there is no corpus in {}: make one with `m3w build`",
+                self.root.display()
+            );
         }
         Ok(Manifest::load(&self.root)?)
     }
@@ -142,7 +145,10 @@ impl Corpus {
         if self.root.join("manifest.json").exists() {
             let manifest = Manifest::load(&self.root)?;
             let found: Run = serde_json::from_value(manifest.run.clone()).with_context(|| {
-                format!("{} was built by another version of m3w", self.root.display())
+                format!(
+                    "{} was built by another version of m3w",
+                    self.root.display()
+                )
             })?;
             self.refuse_other(&found, run)?;
             self.remove_state()?;
@@ -150,7 +156,10 @@ impl Corpus {
         }
         if let Ok(text) = fs::read_to_string(self.run_path()) {
             let found: Run = toml::from_str(&text).with_context(|| {
-                format!("{} was begun by another version of m3w", self.root.display())
+                format!(
+                    "{} was begun by another version of m3w",
+                    self.root.display()
+                )
             })?;
             self.refuse_other(&found, run)?;
             return Ok(Standing::Open);

@@ -164,7 +164,10 @@ fn parquet_column(
 /// The texts of a column; a null is an empty text, which the crawler counts as no URL.
 fn strings(column: &dyn Array) -> Vec<String> {
     if let Some(texts) = column.as_string_opt::<i32>() {
-        return texts.iter().map(|text| text.unwrap_or_default().to_owned()).collect();
+        return texts
+            .iter()
+            .map(|text| text.unwrap_or_default().to_owned())
+            .collect();
     }
     column
         .as_string::<i64>()
@@ -212,13 +215,19 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("url", column)]).unwrap();
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
-        assert_eq!(read("list.parquet", &writer.into_inner().unwrap()).unwrap(), expected);
+        assert_eq!(
+            read("list.parquet", &writer.into_inner().unwrap()).unwrap(),
+            expected
+        );
     }
 
     #[test]
     fn a_missing_column_is_named_with_those_there_are() {
         let message = read("list.csv", b"link,id\nx,1\n").unwrap_err().to_string();
-        assert!(message.contains("no column `url` (it has: link, id)"), "{message}");
+        assert!(
+            message.contains("no column `url` (it has: link, id)"),
+            "{message}"
+        );
         assert!(read("list.parquet", b"PAR1").is_err());
     }
 

@@ -77,7 +77,10 @@ impl Outcome {
             );
             tally.add(
                 "content/image-bytes",
-                document.images().map(|image| image.bytes.len() as u64).sum(),
+                document
+                    .images()
+                    .map(|image| image.bytes.len() as u64)
+                    .sum(),
             );
         }
     }
@@ -88,9 +91,15 @@ impl Outcome {
         OutcomeLine {
             input: self.input,
             url: &self.text,
-            document_id: self.document.as_ref().map(|document| document.id.to_string()),
+            document_id: self
+                .document
+                .as_ref()
+                .map(|document| document.id.to_string()),
             dropped: self.dropped.as_ref(),
-            images_kept: self.document.as_ref().map_or(0, |document| document.images().count()),
+            images_kept: self
+                .document
+                .as_ref()
+                .map_or(0, |document| document.images().count()),
             images_dropped: &self.images_dropped,
         }
     }
@@ -203,8 +212,11 @@ impl Journal {
         self.file
             .seek(SeekFrom::Start(self.end))
             .and_then(|_| self.file.write_all(&record))
-            .with_context(|| format!("cannot write to {}: is the disk full?", self.path.display()))?;
-        self.records.insert(outcome.input, (self.end + HEADER_BYTES, length));
+            .with_context(|| {
+                format!("cannot write to {}: is the disk full?", self.path.display())
+            })?;
+        self.records
+            .insert(outcome.input, (self.end + HEADER_BYTES, length));
         self.end += record.len() as u64;
         Ok(())
     }
@@ -298,7 +310,11 @@ mod tests {
         for length in first as usize..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
             let mut journal = Journal::open(&path).unwrap();
-            assert_eq!((journal.len(), journal.contains(1)), (1, false), "cut at {length}");
+            assert_eq!(
+                (journal.len(), journal.contains(1)),
+                (1, false),
+                "cut at {length}"
+            );
             journal.append(&outcome(1)).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), whole, "cut at {length}");
         }

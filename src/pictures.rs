@@ -47,7 +47,9 @@ impl Pictures {
             .max_capacity(config.image_cache_bytes)
             .weigher(|url: &String, image: &Result<Image, Reason>| {
                 let bytes = url.len() + image.as_ref().map_or(0, |image| image.bytes.len());
-                u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_BYTES)
+                u32::try_from(bytes)
+                    .unwrap_or(u32::MAX)
+                    .saturating_add(ENTRY_BYTES)
             })
             .build();
         Self {
@@ -62,7 +64,12 @@ impl Pictures {
 
     /// The pictures of a document, or why there is none, in the order of the references.
     pub async fn fetch_all(&self, references: Vec<ImageRef>) -> Vec<Result<Image, Reason>> {
-        join_all(references.into_iter().map(|reference| self.fetch(reference))).await
+        join_all(
+            references
+                .into_iter()
+                .map(|reference| self.fetch(reference)),
+        )
+        .await
     }
 
     /// The picture of the first URL of the reference that has one; the reason is that of the URL

@@ -173,7 +173,11 @@ impl Pipeline {
         if images < least {
             #[expect(clippy::cast_precision_loss, reason = "a count to be read by people")]
             let (measured, threshold) = (images as f64, least as f64);
-            return Err(Reason::measured("filter/too-few-images", measured, threshold));
+            return Err(Reason::measured(
+                "filter/too-few-images",
+                measured,
+                threshold,
+            ));
         }
         Ok(document)
     }

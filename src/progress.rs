@@ -70,7 +70,10 @@ impl Progress {
             let elapsed = state.began.elapsed();
             #[expect(clippy::cast_precision_loss, reason = "a rate to be read by people")]
             let rate = (state.done - state.done_before) as f64 / elapsed.as_secs_f64();
-            #[expect(clippy::cast_precision_loss, reason = "a duration to be read by people")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a duration to be read by people"
+            )]
             let left = self.total.saturating_sub(state.done) as f64 / rate.max(1e-9);
             let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
             tracing::info!(

@@ -44,19 +44,23 @@ impl<'a> Summary<'a> {
 
 /// The three funnels of a corpus.
 pub(crate) fn funnels(tally: &Tally) -> Vec<Funnel<'_>> {
-    [("pages", "page"), ("images", "image"), ("sequences", "sequence")]
-        .into_iter()
-        .filter_map(|(what, step)| {
-            let mut rows: Vec<(&str, u64)> = tally
-                .step(step)
-                .into_iter()
-                .filter_map(|(name, count)| Some((name.split_once('/')?.1, count)))
-                .collect();
-            rows.sort_by_key(|(name, _)| *name != "kept");
-            let total = rows.iter().map(|(_, count)| count).sum();
-            (total > 0).then_some(Funnel { what, total, rows })
-        })
-        .collect()
+    [
+        ("pages", "page"),
+        ("images", "image"),
+        ("sequences", "sequence"),
+    ]
+    .into_iter()
+    .filter_map(|(what, step)| {
+        let mut rows: Vec<(&str, u64)> = tally
+            .step(step)
+            .into_iter()
+            .filter_map(|(name, count)| Some((name.split_once('/')?.1, count)))
+            .collect();
+        rows.sort_by_key(|(name, _)| *name != "kept");
+        let total = rows.iter().map(|(_, count)| count).sum();
+        (total > 0).then_some(Funnel { what, total, rows })
+    })
+    .collect()
 }
 
 impl fmt::Display for Summary<'_> {
@@ -79,12 +83,20 @@ impl fmt::Display for Summary<'_> {
         };
         let root = self.root.display();
         if !self.manifest.documents.is_empty() {
-            writeln!(f, "words {}, captions {}", tally.get("content/words"), tally.get("content/captions"))?;
+            writeln!(
+                f,
+                "words {}, captions {}",
+                tally.get("content/words"),
+                tally.get("content/captions")
+            )?;
             writeln!(f, "{root}/documents: {}", rows(&self.manifest.documents))?;
         }
         writeln!(f, "{root}/sequences: {}", rows(&self.manifest.sequences))?;
         if !self.manifest.outcomes.is_empty() {
-            writeln!(f, "{root}/outcomes: each page and image that was dropped, and why")?;
+            writeln!(
+                f,
+                "{root}/outcomes: each page and image that was dropped, and why"
+            )?;
         }
         Ok(())
     }

@@ -122,7 +122,10 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
     } else {
         let special = special_tokens(&tokenizer.special_ids());
         let parameters = ParameterStore::seeded(file.run.seed);
-        Trainer::new(Flamingo::new(&file.model, special, parameters)?, file.train.clone())?
+        Trainer::new(
+            Flamingo::new(&file.model, special, parameters)?,
+            file.train.clone(),
+        )?
     };
     let special = tokenizer.special_ids();
     let mut loader = if trainer.steps() == 0 {
@@ -165,7 +168,9 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
         serde_json::to_writer(&mut metrics, &line).context("cannot write metrics")?;
         metrics.write_all(b"\n").context("cannot write metrics")?;
         progress.step(|| format!("loss {loss:.3}, gates {mean_gate:.4}"));
-        let is_due = trainer.steps().is_multiple_of(file.run.checkpoint_every.max(1));
+        let is_due = trainer
+            .steps()
+            .is_multiple_of(file.run.checkpoint_every.max(1));
         if is_due && trainer.steps() < file.run.steps {
             run.save(&trainer, &loader)?;
         }
@@ -212,7 +217,12 @@ pub fn inputs(batch: &Batch) -> Result<Inputs> {
     let image_index = Tensor::from_slice(&batch.image_index, (b, l), &device)?;
     let loss_mask = Tensor::from_slice(&batch.loss_mask, (b, l), &device)?;
     let pixels = Tensor::from_slice(&batch.pixels, &[b, n, f, 3, h, w], &device)?;
-    Ok(Inputs::new(tokens, Some(image_index), pixels, Some(loss_mask))?)
+    Ok(Inputs::new(
+        tokens,
+        Some(image_index),
+        pixels,
+        Some(loss_mask),
+    )?)
 }
 
 /// A trained model with what is needed to ask it something.
@@ -299,7 +309,10 @@ impl RunDirectory {
     fn loader_state(&self, steps: usize) -> Result<m3w_shards::LoaderState> {
         let path = self.loader_path(steps);
         let bytes = fs::read(&path).with_context(|| {
-            format!("cannot read {}: the run cannot go on without it", path.display())
+            format!(
+                "cannot read {}: the run cannot go on without it",
+                path.display()
+            )
         })?;
         serde_json::from_slice(&bytes).with_context(|| format!("cannot use {}", path.display()))
     }
@@ -321,8 +334,8 @@ impl RunDirectory {
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_old = name.starts_with("loader-")
-                && entry.path() != self.loader_path(trainer.steps());
+            let is_old =
+                name.starts_with("loader-") && entry.path() != self.loader_path(trainer.steps());
             if is_old {
                 fs::remove_file(entry.path())?;
             }

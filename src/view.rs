@@ -165,7 +165,11 @@ fn figure(image: &Image) -> String {
         "<figure>{}<figcaption><b>alt</b> {} <b>size</b> {} x {}, stored {} x {} {}</figcaption>\
          </figure>\n",
         picture(&image.bytes, alt),
-        if alt.is_empty() { "none".into() } else { escape(alt) },
+        if alt.is_empty() {
+            "none".into()
+        } else {
+            escape(alt)
+        },
         image.fetched_width_px,
         image.fetched_height_px,
         image.width_px,
@@ -241,6 +245,9 @@ mod tests {
         document.elements = vec![Element::Text(text)];
         let html = document_card(&document);
         assert!(!html.contains("<script>"), "{html}");
-        assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp;"), "{html}");
+        assert!(
+            html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp;"),
+            "{html}"
+        );
     }
 }

@@ -1,5 +1,10 @@
 //! Journeys through several crates, as a user of the program or of the library takes them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where a step fails, helpers included"
+)]
+
 mod journeys {
     mod determinism;
     mod errors;

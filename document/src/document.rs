@@ -92,8 +92,7 @@ impl<I> Document<I> {
                     None => run.has_lost = true,
                 },
                 Element::Text(text) => {
-                    let is_orphan =
-                        text.role == TextRole::Caption && run.has_lost && !run.has_kept;
+                    let is_orphan = text.role == TextRole::Caption && run.has_lost && !run.has_kept;
                     run = ImageRun::default();
                     if !is_orphan {
                         elements.push(Element::Text(text));

@@ -93,7 +93,10 @@ pub(crate) fn judge(
         .count()
         <= MAX_WORDS_AROUND_AMBIGUOUS;
     let named = words(stem).filter(|word| {
-        is_short || !AMBIGUOUS_WORDS.iter().any(|held| held.eq_ignore_ascii_case(word))
+        is_short
+            || !AMBIGUOUS_WORDS
+                .iter()
+                .any(|held| held.eq_ignore_ascii_case(word))
     });
     let node = &tree.nodes[index];
     let parent = &tree.nodes[node.parent];

@@ -83,7 +83,10 @@ impl FileCase {
     /// Whether the code under test needs another file than the one stored.
     pub(crate) fn is_stored_compressed(&self) -> bool {
         matches!(self.kind.as_str(), "html" | "safetensors")
-            && self.path.extension().is_some_and(|extension| extension == "gz")
+            && self
+                .path
+                .extension()
+                .is_some_and(|extension| extension == "gz")
     }
 
     /// A verdict that this program does not know.
@@ -203,7 +206,10 @@ fn lines(path: &Path) -> Result<Vec<String>> {
     let file = File::open(path).with_context(context)?;
     let lines: Result<Vec<String>, _> = BufReader::new(file).lines().collect();
     let lines = lines.with_context(context)?;
-    Ok(lines.into_iter().filter(|line| !line.trim().is_empty()).collect())
+    Ok(lines
+        .into_iter()
+        .filter(|line| !line.trim().is_empty())
+        .collect())
 }
 
 /// Runs one case on a thread of its own. A case that does not end is left running: there is no way

@@ -33,7 +33,11 @@ pub(crate) fn run(directory: &Directory) -> Result<SuiteResult> {
 fn check_sniff(row: Sniff) -> Outcome {
     let bytes = from_base64(&row.data_b64)?;
     let name = charset::sniff(&bytes).map_or(row.default.as_str(), |encoding| encoding.name());
-    same("encoding", &row.encoding.to_ascii_lowercase(), &name.to_ascii_lowercase())
+    same(
+        "encoding",
+        &row.encoding.to_ascii_lowercase(),
+        &name.to_ascii_lowercase(),
+    )
 }
 
 fn check_decode(row: Decode) -> Outcome {
@@ -46,7 +50,9 @@ fn check_decode(row: Decode) -> Outcome {
         &row.encoding,
         || decoded.encoding.to_owned(),
     )?;
-    check(decoded.text.contains(&row.text), &row.text, || decoded.text.clone())
+    check(decoded.text.contains(&row.text), &row.text, || {
+        decoded.text.clone()
+    })
 }
 
 fn from_base64(text: &str) -> Result<Vec<u8>, Mismatch> {

@@ -46,14 +46,18 @@ fn check(case: &FileCase, tokenizer: &Tokenizer) -> Outcome {
         "parse" | "parse_bounded" => {}
         "parse_cap" => {
             let is_counted = aligned.given_up.is_some() || !aligned.dropped.is_empty();
-            holds(images <= config.max_images && is_counted, "images up to the cap, counted", || {
-                format!("{images} images, {} dropped", aligned.dropped.len())
-            })?;
+            holds(
+                images <= config.max_images && is_counted,
+                "images up to the cap, counted",
+                || format!("{images} images, {} dropped", aligned.dropped.len()),
+            )?;
         }
         "skip_oversize_or_truncate" => {
-            holds(is_oversize && aligned.given_up.is_some(), "a page over the cap", || {
-                format!("{} bytes read whole", bytes.len())
-            })?;
+            holds(
+                is_oversize && aligned.given_up.is_some(),
+                "a page over the cap",
+                || format!("{} bytes read whole", bytes.len()),
+            )?;
         }
         _ => return Err(case.unknown_verdict()),
     }
@@ -73,15 +77,23 @@ fn check(case: &FileCase, tokenizer: &Tokenizer) -> Outcome {
 fn check_texts(html: &str, aligned: &Aligned, tokenizer: &Tokenizer) -> Outcome {
     let hidden = hidden_texts(html);
     for text in texts(aligned) {
-        let control = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
-        holds(control.is_none(), "no control characters", || format!("{control:?} in {text:?}"))?;
+        let control = text
+            .chars()
+            .find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+        holds(control.is_none(), "no control characters", || {
+            format!("{control:?} in {text:?}")
+        })?;
         let leaked = hidden.iter().find(|content| text.contains(**content));
-        holds(leaked.is_none(), "no text of scripts and styles", || format!("{leaked:?}"))?;
+        holds(leaked.is_none(), "no text of scripts and styles", || {
+            format!("{leaked:?}")
+        })?;
         let ids = tokenizer
             .encode_text(text)
             .map_err(|error| Mismatch::new("tokens", error.to_string()))?;
         let special = ids.iter().find(|id| tokenizer.special_ids().contains(**id));
-        holds(special.is_none(), "no control tokens", || format!("id {special:?} in {text:?}"))?;
+        holds(special.is_none(), "no control tokens", || {
+            format!("id {special:?} in {text:?}")
+        })?;
     }
     Ok(())
 }
@@ -101,12 +113,15 @@ fn texts(aligned: &Aligned) -> impl Iterator<Item = &str> {
 /// What stands in the first `<script>` and `<style>` elements, where it is more than a word.
 fn hidden_texts(html: &str) -> Vec<&str> {
     let inside = |open: &'static str, close: &'static str| {
-        html.split(open).skip(1).take(MAX_HIDDEN).filter_map(move |rest| {
-            let (_, rest) = rest.split_once('>')?;
-            let (content, _) = rest.split_once(close)?;
-            let content = content.trim();
-            content.contains(['(', '{', ';']).then_some(content)
-        })
+        html.split(open)
+            .skip(1)
+            .take(MAX_HIDDEN)
+            .filter_map(move |rest| {
+                let (_, rest) = rest.split_once('>')?;
+                let (content, _) = rest.split_once(close)?;
+                let content = content.trim();
+                content.contains(['(', '{', ';']).then_some(content)
+            })
     };
     let scripts = inside("<script", "</script");
     scripts.chain(inside("<style", "</style")).collect()

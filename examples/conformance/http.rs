@@ -49,11 +49,11 @@ fn check_retry_after(row: RetryAfter) -> Outcome {
     let longest = Duration::from_secs(Config::default().max_retry_after_s);
     match row.expect_wait_s {
         Value::Null => same("wait", &None, &wait),
-        Value::String(word) if word == "cap" => {
-            check(wait.is_some_and(|wait| wait > longest), "more than is waited for", || {
-                format!("{wait:?}")
-            })
-        }
+        Value::String(word) if word == "cap" => check(
+            wait.is_some_and(|wait| wait > longest),
+            "more than is waited for",
+            || format!("{wait:?}"),
+        ),
         value => same("wait", &value.as_u64().map(Duration::from_secs), &wait),
     }
 }
@@ -63,7 +63,11 @@ fn check_meta_refresh(row: MetaRefresh) -> Outcome {
     let base = Url::parse(&row.base).map_err(|error| Mismatch::new("a base", error.to_string()))?;
     let refresh = meta_refresh(&row.content, &base).ok();
     if let Some(refresh) = &refresh {
-        same("delay", &Duration::from_secs(row.expect_delay), &refresh.delay)?;
+        same(
+            "delay",
+            &Duration::from_secs(row.expect_delay),
+            &refresh.delay,
+        )?;
     }
     let target = refresh
         .map(|refresh| refresh.url)
@@ -72,7 +76,8 @@ fn check_meta_refresh(row: MetaRefresh) -> Outcome {
 }
 
 fn check_encoded(case: &FileCase) -> Outcome {
-    let body = File::open(&case.path).map_err(|error| Mismatch::new("a file", error.to_string()))?;
+    let body =
+        File::open(&case.path).map_err(|error| Mismatch::new("a file", error.to_string()))?;
     let max_bytes = Config::default().max_page_bytes;
     let decoded = decode_body(case.content_encoding.as_deref(), body, max_bytes);
     let is_as_expected = match (case.verdict.as_str(), &decoded) {

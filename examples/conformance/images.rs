@@ -29,7 +29,9 @@ fn check(case: &FileCase) -> Outcome {
         }),
         "either" => {
             let again = decode(&bytes, &limits);
-            holds(again == decoded, "the same result twice", || "another".to_owned())
+            holds(again == decoded, "the same result twice", || {
+                "another".to_owned()
+            })
         }
         _ => Err(case.unknown_verdict()),
     }

@@ -32,7 +32,10 @@ fn check(case: &FileCase) -> Outcome {
     holds(refused > 0, "bad lines counted", || "none".to_owned())?;
     let expected = case.good_unique.unwrap_or_default();
     holds(good.len() == expected, &format!("{expected} URLs"), || {
-        let urls: Vec<&str> = good.iter().map(|url| &url.as_str()[..url.as_str().len().min(40)]).collect();
+        let urls: Vec<&str> = good
+            .iter()
+            .map(|url| &url.as_str()[..url.as_str().len().min(40)])
+            .collect();
         format!("{}: {}", urls.len(), urls.join(" "))
     })
 }

@@ -38,9 +38,7 @@ impl Server {
                 let counts = Arc::clone(&shared);
                 let answer = Arc::clone(&answer);
                 // A client that hangs up early is its own affair.
-                thread::spawn(move || {
-                    serve(stream, &counts, |path| answer(path, address.port()))
-                });
+                thread::spawn(move || serve(stream, &counts, |path| answer(path, address.port())));
             }
         });
         Ok(Self { address, counts })
@@ -70,7 +68,11 @@ fn serve(
     *held.entry(path.to_owned()).or_default() += 1;
     drop(held);
     let answer = answer(path);
-    write!(stream, "HTTP/1.1 {} answer\r\nConnection: close\r\n", answer.status)?;
+    write!(
+        stream,
+        "HTTP/1.1 {} answer\r\nConnection: close\r\n",
+        answer.status
+    )?;
     write!(stream, "Content-Length: {}\r\n", answer.body.len())?;
     for (name, value) in &answer.headers {
         write!(stream, "{name}: {value}\r\n")?;

@@ -154,15 +154,24 @@ fn choose(words: &[String], directory: &Directory) -> Result<Vec<&'static Suite>
         .filter(|suite| directory.path(suite.place).exists())
         .collect();
     if present.is_empty() {
-        bail!("{} holds none of the suites known here", directory.path("").display());
+        bail!(
+            "{} holds none of the suites known here",
+            directory.path("").display()
+        );
     }
     for word in words {
         if !SUITES.iter().any(|suite| suite.is_named(word)) {
             let names: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
-            bail!("no suite is called `{word}`; there are {}", names.join(", "));
+            bail!(
+                "no suite is called `{word}`; there are {}",
+                names.join(", ")
+            );
         }
         if !present.iter().any(|suite| suite.is_named(word)) {
-            bail!("{} holds no cases of `{word}`", directory.path("").display());
+            bail!(
+                "{} holds no cases of `{word}`",
+                directory.path("").display()
+            );
         }
     }
     Ok(present

@@ -31,8 +31,8 @@ pub(crate) fn run(directory: &Directory) -> Result<SuiteResult> {
 
 /// The encoding, as the crawler reads it off a header; the type, as it is read off `data:` URLs.
 fn check_content_type(row: ContentType) -> Outcome {
-    let encoding = charset::from_content_type(&row.input)
-        .map(|encoding| encoding.name().to_ascii_lowercase());
+    let encoding =
+        charset::from_content_type(&row.input).map(|encoding| encoding.name().to_ascii_lowercase());
     let expected = row.encoding.map(|name| name.to_ascii_lowercase());
     same("encoding", &expected, &encoding)?;
     let serialised = row.input.parse::<Mime>().ok().map(|mime| mime.to_string());

@@ -25,16 +25,20 @@ fn check(case: &FileCase, cases: &[FileCase]) -> Outcome {
     let sequences = SequenceReader::open(&case.path).and_then(count);
     let list = list(&case.path);
     let shards_refuse = || {
-        holds(documents.is_err() && sequences.is_err(), "an error of the shard readers", || {
-            format!("{documents:?} documents, {sequences:?} sequences")
-        })
+        holds(
+            documents.is_err() && sequences.is_err(),
+            "an error of the shard readers",
+            || format!("{documents:?} documents, {sequences:?} sequences"),
+        )
     };
     match case.verdict.as_str() {
         "read_all" => holds(list.is_ok(), "rows", || format!("{list:?}")),
         "wrong_schema_error" => shards_refuse(),
         "typed_error_no_panic" => {
             shards_refuse()?;
-            holds(list.is_err(), "an error of the list reader", || format!("{list:?}"))
+            holds(list.is_err(), "an error of the list reader", || {
+                format!("{list:?}")
+            })
         }
         "error_or_same_rows" => {
             shards_refuse()?;
@@ -50,7 +54,9 @@ fn check(case: &FileCase, cases: &[FileCase]) -> Outcome {
 
 /// Reads all rows, one at a time.
 fn count<T>(reader: impl Iterator<Item = Result<T, Error>>) -> Result<usize, Error> {
-    reader.map(|row| row.map(drop)).try_fold(0, |rows, row| row.map(|()| rows + 1))
+    reader
+        .map(|row| row.map(drop))
+        .try_fold(0, |rows, row| row.map(|()| rows + 1))
 }
 
 fn list(path: &Path) -> Result<Vec<String>, String> {

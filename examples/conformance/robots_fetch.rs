@@ -93,7 +93,11 @@ pub(crate) fn check(row: Row) -> Outcome {
     holds(allowed.contains(&seen), &row.expect, || format!("{seen:?}"))?;
     // A page that is refused is not asked for.
     let asked = server.map_or(0, |server| server.count("/closed"));
-    same("requests for the closed page", &usize::from(seen.closed == Access::Fetched), &asked)
+    same(
+        "requests for the closed page",
+        &usize::from(seen.closed == Access::Fetched),
+        &asked,
+    )
 }
 
 impl Scene {
@@ -130,7 +134,8 @@ impl Scene {
     fn stage(self, config: Config) -> Result<(Crawler, Url, Option<Server>), Mismatch> {
         let failed = |error: std::io::Error| Mismatch::new("a server", error.to_string());
         let (port, server) = if self.status.is_some() {
-            let server = Server::start(move |path, port| self.answer(path, port)).map_err(failed)?;
+            let server =
+                Server::start(move |path, port| self.answer(path, port)).map_err(failed)?;
             (server.address.port(), Some(server))
         } else {
             // The port is free again when the listener is gone.
@@ -253,6 +258,8 @@ fn rules(case: &str) -> Vec<u8> {
 /// The number that stands before the first `unit`.
 fn number_before(text: &str, unit: &str) -> Option<u64> {
     let before = &text[..text.find(unit)?];
-    let start = before.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
+    let start = before
+        .rfind(|c: char| !c.is_ascii_digit())
+        .map_or(0, |at| at + 1);
     before[start..].parse().ok()
 }

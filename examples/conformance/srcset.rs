@@ -55,5 +55,9 @@ fn check_candidates(row: Candidates) -> Outcome {
     config.target_width_px = row.best_for_width.unwrap_or(config.target_width_px);
     let aligned = align(&html, &base, &config);
     let chosen = aligned.document.images().next();
-    same("choice", &Some(best), &chosen.map(|image| image.url.to_string()))
+    same(
+        "choice",
+        &Some(best),
+        &chosen.map(|image| image.url.to_string()),
+    )
 }

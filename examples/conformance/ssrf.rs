@@ -29,13 +29,18 @@ fn check(row: Row) -> Outcome {
         "parse_error" => matches!(&checked, Err(failure) if failure.kind == FailureKind::BadUrl),
         // `crate::address` documents the ports that are closed.
         "block_or_documented" => true,
-        "reject_or_strip" => checked
-            .as_ref()
-            .map_or(true, |url| url.username().is_empty() && url.password().is_none()),
+        "reject_or_strip" => checked.as_ref().map_or(true, |url| {
+            url.username().is_empty() && url.password().is_none()
+        }),
         "allow_as_host" => checked
             .as_ref()
             .is_ok_and(|url| Some(url.authority()) == host_part(&row.url)),
-        verdict => return Err(Mismatch::new("a verdict known here", format!("`{verdict}`"))),
+        verdict => {
+            return Err(Mismatch::new(
+                "a verdict known here",
+                format!("`{verdict}`"),
+            ));
+        }
     };
     holds(is_as_expected, &row.verdict, shown)
 }

@@ -31,13 +31,23 @@ fn check(case: &FileCase) -> Outcome {
 /// an embedding table for all ids is no larger than the file can account for.
 fn check_sound(tokenizer: &Tokenizer, file_bytes: u64) -> Outcome {
     let special = tokenizer.special_ids();
-    holds(special.image != special.eoc, "two tokens", || format!("{special:?}"))?;
+    holds(special.image != special.eoc, "two tokens", || {
+        format!("{special:?}")
+    })?;
     let rows = tokenizer.vocabulary_size() as u64;
     let most = rows.min(file_bytes) as u32;
-    let ids = [special.image, special.eoc, special.bos, special.eos, special.pad];
-    holds(ids.iter().all(|id| *id < most), "ids within the vocabulary", || {
-        format!("{special:?} of {rows} in a file of {file_bytes} bytes")
-    })?;
+    let ids = [
+        special.image,
+        special.eoc,
+        special.bos,
+        special.eos,
+        special.pad,
+    ];
+    holds(
+        ids.iter().all(|id| *id < most),
+        "ids within the vocabulary",
+        || format!("{special:?} of {rows} in a file of {file_bytes} bytes"),
+    )?;
     for token in [IMAGE_TOKEN, END_OF_CHUNK_TOKEN] {
         let ids = tokenizer
             .encode_text(token)

@@ -66,7 +66,9 @@ fn check_resolve(row: Resolve) -> Outcome {
         (Some(_), Err(_)) => None,
     };
     if row.failure || !matches!(row.parts.protocol.as_str(), "http:" | "https:") {
-        return check(normalised.is_none(), "no URL of the web", || format!("{normalised:?}"));
+        return check(normalised.is_none(), "no URL of the web", || {
+            format!("{normalised:?}")
+        });
     }
     let wants_origin = row.parts.origin.is_some();
     let got = resolved.ok().map(|url| parts(&url, wants_origin));

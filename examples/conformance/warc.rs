@@ -47,17 +47,19 @@ fn check(case: &FileCase) -> Outcome {
         // One member that holds a whole file: all of its records, or a word about it.
         "typed_error_or_read_first" => found.errors > 0 || records > 1,
         "keep_raw_body_or_count" => found.pages + found.skipped.len() + found.errors > 0,
-        "skip_oversize_count" => {
-            found.pages == 0 && found.skipped.contains(&FailureKind::TooLarge)
-        }
+        "skip_oversize_count" => found.pages == 0 && found.skipped.contains(&FailureKind::TooLarge),
         "empty_ok" => found.pages == 0 && found.errors <= 1,
         _ => return Err(case.unknown_verdict()),
     };
-    holds(is_as_expected, &case.verdict, || format!("{records} records, {found:?}"))?;
+    holds(is_as_expected, &case.verdict, || {
+        format!("{records} records, {found:?}")
+    })?;
     match case.pages {
-        Some(expected) => holds(expected == found.pages, &format!("{expected} pages"), || {
-            format!("{found:?}")
-        }),
+        Some(expected) => holds(
+            expected == found.pages,
+            &format!("{expected} pages"),
+            || format!("{found:?}"),
+        ),
         None => Ok(()),
     }
 }

@@ -39,9 +39,11 @@ fn check(case: &FileCase) -> Outcome {
     };
     match case.verdict.as_str() {
         "read_all" => holds(loaded.is_ok(), "weights", || got),
-        "typed_error" => {
-            holds(matches!(loaded, Err(Error::Content { .. })), "a content error", || got)
-        }
+        "typed_error" => holds(
+            matches!(loaded, Err(Error::Content { .. })),
+            "a content error",
+            || got,
+        ),
         "wrong_model_error" => {
             let built = loaded.and_then(small_model);
             holds(built.is_err(), "an error", || "a model".to_owned())
@@ -61,12 +63,21 @@ fn check_checkpoint(case: &FileCase) -> Outcome {
     if case.verdict != "refuse" {
         return Err(case.unknown_verdict());
     }
-    holds(ParameterStore::from_file(&case.path).is_err(), "an error", || "weights".to_owned())?;
+    holds(
+        ParameterStore::from_file(&case.path).is_err(),
+        "an error",
+        || "weights".to_owned(),
+    )?;
     let as_checkpoint = |path: &Path| Flamingo::load(path).is_err();
-    holds(as_checkpoint(&case.path), "an error", || "a model".to_owned())?;
+    holds(as_checkpoint(&case.path), "an error", || {
+        "a model".to_owned()
+    })?;
     let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
-    fs::copy(&case.path, folder.path().join("model.safetensors")).map_err(|error| failed(&error))?;
-    holds(as_checkpoint(folder.path()), "an error", || "a model".to_owned())
+    fs::copy(&case.path, folder.path().join("model.safetensors"))
+        .map_err(|error| failed(&error))?;
+    holds(as_checkpoint(folder.path()), "an error", || {
+        "a model".to_owned()
+    })
 }
 
 fn small_model(parameters: ParameterStore) -> Result<Flamingo, Error> {

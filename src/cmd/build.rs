@@ -18,7 +18,12 @@ use crate::summary::Summary;
 #[derive(Debug, Args)]
 pub(super) struct Build {
     /// List of page URLs: text with one a line, or .csv, .tsv, .jsonl, .parquet with a URL column
-    #[arg(long, value_name = "FILE", required_unless_present = "warc", conflicts_with = "warc")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "warc",
+        conflicts_with = "warc"
+    )]
     urls: Option<PathBuf>,
     /// Name of the column with the URLs
     #[arg(long, value_name = "NAME", default_value = "url")]

@@ -39,7 +39,11 @@ impl Demo {
         tracing::info!("training a tiny model");
         let result = train_tiny(&out, self.steps, &stop)?;
         if let Some((first, last)) = result.losses {
-            writeln!(console, "{} steps, loss {first:.3} -> {last:.3}", result.steps)?;
+            writeln!(
+                console,
+                "{} steps, loss {first:.3} -> {last:.3}",
+                result.steps
+            )?;
         }
         let caption = caption(&out)?;
         writeln!(

@@ -40,7 +40,10 @@ impl Pack {
     pub(super) fn run(self) -> Result<()> {
         let from = Corpus::at(&self.data);
         if self.out.join("manifest.json").exists() {
-            bail!("{} holds a corpus: choose another --out", self.out.display());
+            bail!(
+                "{} holds a corpus: choose another --out",
+                self.out.display()
+            );
         }
         let config = self.settings.load()?;
         let tokenizer = self.tokenizer.unwrap_or_else(|| from.tokenizer_path());

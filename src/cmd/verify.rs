@@ -33,7 +33,10 @@ impl Verify {
             }
         }
         if damaged > 0 {
-            bail!("{damaged} of {} files are not as they were written", files.len());
+            bail!(
+                "{damaged} of {} files are not as they were written",
+                files.len()
+            );
         }
         writeln!(std::io::stdout(), "{} files are whole", files.len())?;
         Ok(())

@@ -17,7 +17,11 @@ fn one_thread_and_eight_write_the_same_bytes() {
     for (name, bytes) in &one {
         assert!(bytes == &eight[name], "{name} differs");
     }
-    assert!(one.contains_key("documents/part-00003.parquet"), "{:?}", one.keys());
+    assert!(
+        one.contains_key("documents/part-00003.parquet"),
+        "{:?}",
+        one.keys()
+    );
 }
 
 #[test]
@@ -31,5 +35,8 @@ fn another_seed_draws_other_windows_from_the_same_documents() {
         files.iter().map(|file| file.sha256).collect()
     };
     assert_ne!(hashes(&first.sequences), hashes(&second.sequences));
-    assert_eq!(first.tally.get("image/kept"), second.tally.get("image/kept"));
+    assert_eq!(
+        first.tally.get("image/kept"),
+        second.tally.get("image/kept")
+    );
 }

@@ -58,10 +58,26 @@ fn an_unreadable_tokenizer_stops_the_build_before_it_begins() {
     let out = site.folder.path().join("out").display().to_string();
     for (name, content) in [("cut.json", "{\"version\": \"1.0\""), ("other.json", "{}")] {
         let tokenizer = write(site.folder.path(), name, content);
-        let said = complaint(&["build", "--urls", &list, "--out", &out, "--tokenizer", &tokenizer]);
+        let said = complaint(&[
+            "build",
+            "--urls",
+            &list,
+            "--out",
+            &out,
+            "--tokenizer",
+            &tokenizer,
+        ]);
         assert!(said.contains(name), "{said}");
     }
-    let said = complaint(&["build", "--urls", &list, "--out", &out, "--tokenizer", "/no/such.json"]);
+    let said = complaint(&[
+        "build",
+        "--urls",
+        &list,
+        "--out",
+        &out,
+        "--tokenizer",
+        "/no/such.json",
+    ]);
     assert!(said.contains("/no/such.json"), "{said}");
     assert!(!Path::new(&out).exists());
 }
@@ -70,9 +86,16 @@ fn an_unreadable_tokenizer_stops_the_build_before_it_begins() {
 fn an_unknown_key_is_named() {
     let site = Site::start();
     let list = site.list.display().to_string();
-    let config = write(site.folder.path(), "build.toml", "[filter.image]\nmin_side = 3\n");
+    let config = write(
+        site.folder.path(),
+        "build.toml",
+        "[filter.image]\nmin_side = 3\n",
+    );
     let said = complaint(&["build", "--urls", &list, "--out", "x", "--config", &config]);
-    assert!(said.contains("build.toml") && said.contains("min_side"), "{said}");
+    assert!(
+        said.contains("build.toml") && said.contains("min_side"),
+        "{said}"
+    );
     let said = complaint(&["build", "--urls", &list, "--out", "x", "--set", "sead=3"]);
     assert!(said.contains("sead"), "{said}");
 }
@@ -98,7 +121,10 @@ fn a_corpus_of_a_newer_schema_asks_for_a_newer_program() {
     write(folder.path(), "manifest.json", &manifest.to_string());
     let folder = folder.path().display().to_string();
     let said = complaint(&["stats", &folder]);
-    assert!(said.contains("schema version 99") && said.contains("update m3w"), "{said}");
+    assert!(
+        said.contains("schema version 99") && said.contains("update m3w"),
+        "{said}"
+    );
 }
 
 #[test]

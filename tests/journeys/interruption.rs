@@ -87,7 +87,10 @@ fn a_build_killed_at_several_points_loses_nothing_and_doubles_nothing() {
             "killed {kills} times at {hundredths} %"
         );
         for (name, bytes) in &expected {
-            assert!(bytes == &found[name], "{name} differs after a kill at {hundredths} %");
+            assert!(
+                bytes == &found[name],
+                "{name} differs after a kill at {hundredths} %"
+            );
         }
     }
 }

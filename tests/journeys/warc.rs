@@ -70,7 +70,12 @@ fn pages_and_images_of_an_archive_give_the_documents_that_the_web_gives() {
             _ => continue,
         };
         if name != "members.html" {
-            append(&mut archive, &format!("http://kites.test/{name}"), content_type, &body);
+            append(
+                &mut archive,
+                &format!("http://kites.test/{name}"),
+                content_type,
+                &body,
+            );
         }
     }
     let path = site.folder.path().join("site.warc.gz");
@@ -90,5 +95,9 @@ fn pages_and_images_of_an_archive_give_the_documents_that_the_web_gives() {
     from_archive.out = site.folder.path().join("cut");
     let cut = run(&from_archive);
     assert!(cut.tally.get("page/kept") < archived.tally.get("page/kept"));
-    assert!(cut.tally.get("page/fetch/damaged-record") >= 1, "{:?}", cut.tally);
+    assert!(
+        cut.tally.get("page/fetch/damaged-record") >= 1,
+        "{:?}",
+        cut.tally
+    );
 }
