@@ -156,30 +156,28 @@ impl Corpus {
         }
         if let Ok(text) = fs::read_to_string(self.run_path()) {
             let found: Run = toml::from_str(&text).with_context(|| {
-                format!(
-                    "{} was begun by another version of m3w",
-                    self.root.display()
-                )
+                format!("{} was begun by another version of m3w", self.root.display())
             })?;
             self.refuse_other(&found, run)?;
-            return Ok(Standing::Open);
+        } else {
+            let has_content = fs::read_dir(&self.root).is_ok_and(|mut entries| {
+                entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != ".m3w"))
+            });
+            if has_content {
+                bail!(
+                    "{} is not empty and holds no build: choose another --out",
+                    self.root.display()
+                );
+            }
+            // The description comes first: a directory with anything else in it and without one is
+            // not ours.
+            make_folder(&self.state_folder())?;
+            let text = toml::to_string(run).context("cannot write the configuration as TOML")?;
+            write_atomically(&self.run_path(), text.as_bytes())?;
         }
-        let has_content = fs::read_dir(&self.root).is_ok_and(|mut entries| {
-            entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != ".m3w"))
-        });
-        if has_content {
-            bail!(
-                "{} is not empty and holds no build: choose another --out",
-                self.root.display()
-            );
+        for folder in ["documents", "sequences", "outcomes"] {
+            make_folder(&self.root.join(folder))?;
         }
-        for folder in ["documents", "sequences", "outcomes", ".m3w"] {
-            let folder = self.root.join(folder);
-            fs::create_dir_all(&folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
-        }
-        let text = toml::to_string(run).context("cannot write the configuration as TOML")?;
-        write_atomically(&self.run_path(), text.as_bytes())?;
         Ok(Standing::Open)
     }
 
@@ -286,6 +284,10 @@ impl Corpus {
             _ => Ok(()),
         }
     }
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 /// Parses the ids that a part recorded.
