@@ -156,7 +156,10 @@ impl Corpus {
         }
         if let Ok(text) = fs::read_to_string(self.run_path()) {
             let found: Run = toml::from_str(&text).with_context(|| {
-                format!("{} was begun by another version of m3w", self.root.display())
+                format!(
+                    "{} was begun by another version of m3w",
+                    self.root.display()
+                )
             })?;
             self.refuse_other(&found, run)?;
         } else {

@@ -165,7 +165,7 @@ impl Images<'_> {
 
     /// The URL that `reference` names on this page, if it is of the web.
     pub(crate) fn join(&self, reference: &str) -> Option<Url> {
-        let url = self.base.join(reference.trim()).ok()?;
+        let url = resolve(self.base, reference)?;
         matches!(url.scheme(), "http" | "https" | "data").then_some(url)
     }
 
@@ -299,7 +299,7 @@ pub(crate) fn base_url(tree: &Tree, page: &Url) -> Url {
         .iter()
         .filter(|node| node.name() == "base")
         .find_map(|node| node.attribute("href"))
-        .and_then(|href| page.join(href.trim()).ok())
+        .and_then(|href| resolve(page, href))
         .filter(|base| matches!(base.scheme(), "http" | "https"))
         .unwrap_or_else(|| page.clone())
 }
@@ -401,4 +401,27 @@ fn is_placeholder(source: &str) -> bool {
 fn shorten(mut url: String) -> String {
     url.truncate(url.floor_char_boundary(256));
     url
+}
+/// The URL that `reference` on a page at `base` leads to, by the URL standard; `None` if it is none.
+///
+/// ```
+/// use url::Url;
+///
+/// let page = Url::parse("https://example.org/a/b.html")?;
+/// let resolved = |reference| m3w_dom_align::resolve(&page, reference).map(String::from);
+/// assert_eq!(resolved("../c.png").as_deref(), Some("https://example.org/c.png"));
+/// assert_eq!(resolved("///cdn.test/c.png").as_deref(), Some("https://cdn.test/c.png"));
+/// # Ok::<(), url::ParseError>(())
+/// ```
+#[must_use]
+pub fn resolve(base: &Url, reference: &str) -> Option<Url> {
+    let reference = reference.trim();
+    // "Special authority ignore slashes" state: on the web further slashes before a host mean
+    // nothing; the `url` crate takes the host to be empty and refuses.
+    let host = reference.trim_start_matches(['/', '\\']);
+    let slashes = reference.len() - host.len();
+    if slashes > 2 && matches!(base.scheme(), "http" | "https") {
+        return base.join(&format!("//{host}")).ok();
+    }
+    base.join(reference).ok()
 }

@@ -50,6 +50,7 @@ mod unwanted;
 mod walk;
 
 pub use config::{CaptionPlacement, Config, Mode};
+pub use image_url::resolve;
 
 /// A page as a document, and what was left out of it.
 #[derive(Debug, Clone, PartialEq)]

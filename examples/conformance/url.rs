@@ -8,6 +8,7 @@
 use anyhow::Result;
 use data_url::DataUrl;
 use m3w::crawler::normalise;
+use m3w::dom_align::resolve;
 use serde::Deserialize;
 use url::{Position, Url};
 
@@ -57,13 +58,15 @@ pub(crate) fn run(directory: &Directory) -> Result<SuiteResult> {
 
 fn check_resolve(row: Resolve) -> Outcome {
     let resolved = match &row.base {
-        Some(base) => Url::parse(base).and_then(|base| base.join(&row.input)),
-        None => Url::parse(&row.input),
+        Some(base) => Url::parse(base)
+            .ok()
+            .and_then(|base| resolve(&base, &row.input)),
+        None => Url::parse(&row.input).ok(),
     };
     let normalised = match (&row.base, &resolved) {
         (None, _) => normalise(&row.input).ok(),
-        (Some(_), Ok(url)) => normalise(url.as_str()).ok(),
-        (Some(_), Err(_)) => None,
+        (Some(_), Some(url)) => normalise(url.as_str()).ok(),
+        (Some(_), None) => None,
     };
     if row.failure || !matches!(row.parts.protocol.as_str(), "http:" | "https:") {
         return check(normalised.is_none(), "no URL of the web", || {
@@ -71,7 +74,7 @@ fn check_resolve(row: Resolve) -> Outcome {
         });
     }
     let wants_origin = row.parts.origin.is_some();
-    let got = resolved.ok().map(|url| parts(&url, wants_origin));
+    let got = resolved.map(|url| parts(&url, wants_origin));
     same("URL", &Some(&row.parts), &got.as_ref())?;
     // Credentials and fragment are not sent; all else is what was resolved.
     let asked_for = normalised.map(|url| parts(&url, wants_origin));
