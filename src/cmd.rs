@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use tokio::sync::watch;
 
+mod align;
 mod build;
 mod demo;
 mod generate;
@@ -30,6 +31,7 @@ pub struct Cli {
 enum Command {
     Demo(demo::Demo),
     Build(build::Build),
+    Align(align::Align),
     Pack(pack::Pack),
     Stats(stats::Stats),
     View(view::View),
@@ -49,6 +51,7 @@ impl Cli {
         match self.command {
             Command::Demo(command) => command.run(),
             Command::Build(command) => command.run(),
+            Command::Align(command) => command.run(),
             Command::Pack(command) => command.run(),
             Command::Stats(command) => command.run(),
             Command::View(command) => command.run(),

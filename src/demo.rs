@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use m3w_document::TextRole;
+use anyhow::{Context, Result, bail};
+use m3w_document::{Image, TextRole};
 use m3w_model::GenerateOptions;
 use m3w_shards::{DocumentReader, Manifest};
 use tokio::sync::watch;
@@ -27,8 +27,11 @@ pub use site_server::SiteServer;
 const TRAIN_CONFIG: &str = include_str!("../configs/train-tiny.toml");
 /// Tokens of the demonstration's tokenizer: a dozen pages fill no more.
 const VOCABULARY_SIZE: usize = 1_000;
+/// Tokens in a row: a quarter of the paper's. The pages are short, and in a window that holds one
+/// whole a model learns the page by heart instead of looking at its pictures.
+const SEQUENCE_LENGTH: usize = 64;
 /// Windows cut from each page, so that a dozen pages make batches enough.
-const WINDOWS_PER_DOCUMENT: usize = 16;
+const WINDOWS_PER_DOCUMENT: usize = 30;
 
 /// Crawls the demonstration's site and builds a corpus from it in `out`.
 ///
@@ -45,6 +48,7 @@ pub fn build_site(out: &Path, threads: usize, stop: &watch::Receiver<bool>) -> R
         vocabulary_size: VOCABULARY_SIZE,
         ..BuildConfig::default()
     };
+    config.shards.sequence_length = SEQUENCE_LENGTH;
     config.shards.windows_per_document = WINDOWS_PER_DOCUMENT;
     // The site is ours and on this machine: no delay is owed, and its address is a private one.
     config.crawler.delay_ms = 0;
@@ -115,40 +119,53 @@ pub struct Caption {
     pub generated: String,
 }
 
-/// Asks the trained model about the first captioned picture of the corpus.
+/// Asks the trained model about `count` captioned pictures, spread over the corpus.
 ///
 /// # Errors
 ///
-/// If the corpus or the model cannot be read.
-pub fn caption(out: &Path) -> Result<Caption> {
+/// If the corpus or the model cannot be read, or no picture of the corpus has a caption.
+pub fn captions(out: &Path, count: usize) -> Result<Vec<Caption>> {
     let corpus = Corpus::at(&out.join("corpus"));
-    let (name, bytes, expected) = captioned_picture(&corpus)?;
-    let picture = out.join(name);
-    std::fs::write(&picture, bytes)
-        .with_context(|| format!("cannot write {}", picture.display()))?;
+    let captioned = captioned_pictures(&corpus)?;
     let trained = TrainedModel::load(&out.join("run"))?;
     let options = GenerateOptions::default();
-    let generated = answer(&trained, &[&picture], "", &options, |_| {})?;
-    Ok(Caption {
-        picture,
-        expected,
-        generated: generated.trim().to_owned(),
-    })
+    let step = captioned.len().div_ceil(count.max(1));
+    captioned
+        .into_iter()
+        .step_by(step)
+        .zip(1..)
+        .map(|((image, expected), number)| {
+            let picture = out.join(format!("picture-{number}.{}", image.format.as_str()));
+            std::fs::write(&picture, &image.bytes)
+                .with_context(|| format!("cannot write {}", picture.display()))?;
+            let generated = answer(&trained, &[&picture], "", &options, |_| {})?;
+            // The block after a picture is its caption; what follows is the page going on.
+            let generated = generated.trim().lines().next().unwrap_or_default();
+            Ok(Caption {
+                picture,
+                expected,
+                generated: generated.to_owned(),
+            })
+        })
+        .collect()
 }
 
-fn captioned_picture(corpus: &Corpus) -> Result<(String, std::sync::Arc<[u8]>, String)> {
+/// The pictures that have a caption, with it, in the order of the corpus.
+fn captioned_pictures(corpus: &Corpus) -> Result<Vec<(Image, String)>> {
+    let mut captioned = Vec::new();
     for entry in corpus.manifest()?.documents {
         for document in DocumentReader::open(&corpus.root().join(&entry.path))? {
             for pair in document?.elements.windows(2) {
-                let (Some(image), Some(text)) = (pair[0].as_image(), pair[1].as_text()) else {
-                    continue;
-                };
-                if text.role == TextRole::Caption {
-                    let name = format!("picture.{}", image.format.as_str());
-                    return Ok((name, image.bytes.clone(), text.content.clone()));
+                if let (Some(image), Some(text)) = (pair[0].as_image(), pair[1].as_text())
+                    && text.role == TextRole::Caption
+                {
+                    captioned.push((image.clone(), text.content.clone()));
                 }
             }
         }
     }
-    anyhow::bail!("the demonstration's corpus has no captioned picture")
+    if captioned.is_empty() {
+        bail!("the demonstration's corpus has no captioned picture");
+    }
+    Ok(captioned)
 }

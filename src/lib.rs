@@ -25,6 +25,7 @@ pub mod demo;
 pub mod input;
 pub mod journal;
 pub mod pack;
+pub mod page_files;
 pub mod pictures;
 pub mod pipeline;
 pub mod progress;

@@ -12,5 +12,6 @@ mod journeys {
     mod readers;
     mod road;
     mod site;
+    mod stored_pages;
     mod warc;
 }

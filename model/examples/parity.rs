@@ -235,6 +235,7 @@ fn cross_attention(config: &Value) -> (CrossAttentionConfig, [usize; 2]) {
         },
         // The recorded outputs have it.
         text_before_images_averages_all: true,
+        initial_gate: 0.0,
     };
     let widths = [number(config, "dim", 0), number(config, "dim_visual", 0)];
     (sizes, widths)

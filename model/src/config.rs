@@ -96,6 +96,11 @@ pub struct CrossAttentionConfig {
     /// included. False, our rule: such text attends to nothing.
     #[serde(default)]
     pub text_before_images_averages_all: bool,
+    /// What the gates begin at, before tanh. 0, as in the paper, leaves a pretrained language model
+    /// as it was; where nothing is pretrained there is nothing to protect, and with open gates
+    /// pictures are learned from as early as words.
+    #[serde(default)]
+    pub initial_gate: f64,
 }
 
 /// Where gated blocks stand among the language model's layers.
@@ -238,6 +243,12 @@ impl Config {
         ] {
             require(value > 0, setting, value, "it must be at least 1")?;
         }
+        require(
+            gated.initial_gate.is_finite(),
+            "cross_attention.initial_gate",
+            gated.initial_gate,
+            "it must be a number",
+        )?;
         require(
             vision.image_side_px.is_multiple_of(vision.patch_side_px),
             "vision.patch_side_px",

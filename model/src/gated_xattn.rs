@@ -205,9 +205,12 @@ impl GatedBlock {
     ) -> Result<Self> {
         let attention_prefix = format!("{prefix}attn.");
         let activation: Activation = config.activation;
+        let gate = Init::Constant {
+            value: config.initial_gate,
+        };
         Ok(Self {
             attention: MaskedCrossAttention::new(config, widths, parameters, &attention_prefix)?,
-            attention_gate: parameters.get(&format!("{prefix}attn_gate"), &[1], Init::Zeros)?,
+            attention_gate: parameters.get(&format!("{prefix}attn_gate"), &[1], gate)?,
             feed_forward: FeedForward::new(
                 parameters,
                 &format!("{prefix}ff"),
@@ -215,7 +218,7 @@ impl GatedBlock {
                 widths[0] * config.feed_forward_multiple,
                 activation,
             )?,
-            feed_forward_gate: parameters.get(&format!("{prefix}ff_gate"), &[1], Init::Zeros)?,
+            feed_forward_gate: parameters.get(&format!("{prefix}ff_gate"), &[1], gate)?,
         })
     }
 

@@ -75,6 +75,7 @@ impl Group {
 pub(crate) enum Init {
     Zeros,
     Ones,
+    Constant { value: f64 },
     Normal { deviation: f64 },
 }
 
@@ -263,6 +264,7 @@ fn draw(seed: u64, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
     let values = match init {
         Init::Zeros => vec![0.0; count],
         Init::Ones => vec![1.0; count],
+        Init::Constant { value } => vec![value as f32; count],
         Init::Normal { deviation } => normal_values(seed ^ name_hash(name), count, deviation),
     };
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)

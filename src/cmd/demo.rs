@@ -7,13 +7,16 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{default_threads, stop_on_interrupt};
-use crate::demo::{build_site, caption, report, train_tiny};
+use crate::demo::{build_site, captions, report, train_tiny};
 use crate::summary::Summary;
+
+/// Pictures that the model is asked about.
+const CAPTIONS: usize = 3;
 
 /// See the whole road on a small site that ships with m3w: offline, in a minute or two
 ///
 /// Serves the site on this machine, builds a corpus from it, trains a tiny model, and lets it
-/// caption a picture.
+/// caption some of the pictures.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// Directory for everything; without it, the first free of m3w-demo, m3w-demo-2, ...
@@ -45,15 +48,20 @@ impl Demo {
                 result.steps
             )?;
         }
-        let caption = caption(&out)?;
-        writeln!(
-            console,
-            "\npicture     {}\non its page \"{}\"\nthe model   \"{}\"",
-            caption.picture.display(),
-            caption.expected,
-            caption.generated
-        )?;
-        let (corpus, run, picture) = (corpus.display(), out.join("run"), caption.picture);
+        let captions = captions(&out, CAPTIONS)?;
+        for caption in &captions {
+            writeln!(
+                console,
+                "\npicture     {}\non its page \"{}\"\nthe model   \"{}\"",
+                caption.picture.display(),
+                caption.expected,
+                caption.generated
+            )?;
+        }
+        let picture = captions.first().map_or("picture.jpg".into(), |caption| {
+            caption.picture.display().to_string()
+        });
+        let (corpus, run) = (corpus.display(), out.join("run"));
         let run = run.display();
         writeln!(
             console,
@@ -67,7 +75,7 @@ impl Demo {
              \x20 m3w generate --checkpoint run --image {} --prompt \"\"",
             report.display(),
             out.join("train-tiny.toml").display(),
-            picture.display(),
+            picture,
         )?;
         Ok(())
     }

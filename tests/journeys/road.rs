@@ -1,6 +1,6 @@
 //! The whole road: pages, shards, training, an answer.
 
-use m3w::demo::{build_site, caption, report, train_tiny};
+use m3w::demo::{build_site, captions, report, train_tiny};
 use m3w::document::{Document, Element, Image, TextRole};
 use m3w::shards::{DocumentReader, SequenceReader};
 
@@ -107,7 +107,10 @@ fn the_demonstration_learns_goes_on_and_answers() {
     assert_eq!(second.steps, 20);
     let (start, end) = (first.losses.unwrap().0, second.losses.unwrap().1);
     assert!(end < start - 0.5, "loss {start} -> {end}");
-    let caption = caption(out).unwrap();
-    assert!(caption.picture.exists() && !caption.expected.is_empty());
-    assert!(!caption.generated.is_empty());
+    let captions = captions(out, 3).unwrap();
+    assert_eq!(captions.len(), 3);
+    for caption in captions {
+        assert!(caption.picture.exists() && !caption.expected.is_empty());
+        assert!(!caption.generated.is_empty());
+    }
 }
