@@ -91,7 +91,7 @@ fn a_page_that_cannot_be_read_is_named_and_the_others_are_written() {
 fn a_single_page_is_shown_as_text_with_what_was_left_out() {
     let folder = folder();
     let page = folder.path().join("c.html");
-    std::fs::write(&page, format!("{PAGE}<img src=pixel.gif width=1 height=1>")).unwrap();
+    std::fs::write(&page, format!("{PAGE}<img src=a.gif width=1 height=1>")).unwrap();
     let output = m3w(&[
         "align",
         &page.display().to_string(),
@@ -102,7 +102,7 @@ fn a_single_page_is_shown_as_text_with_what_was_left_out() {
     ]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("[image] https://a.test/robin.jpg alt \"Robin\"\n[caption] In winter"));
-    assert!(text.contains("left out: https://a.test/pixel.gif: align/tracking-pixel"));
+    assert!(text.contains("left out: https://a.test/a.gif: align/tracking-pixel"));
     assert!(text.contains("Home"), "{text}");
     let said = complaint(&[
         "align",
