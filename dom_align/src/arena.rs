@@ -10,7 +10,7 @@ use html5ever::interface::{ElemName, ElementFlags, NodeOrText, QuirksMode, TreeS
 use html5ever::tendril::StrTendril;
 use html5ever::{Attribute, LocalName, Namespace, QualName};
 
-use crate::dom::{Data, Node, Tree, name_bit};
+use crate::dom::{Data, Node, Tree, characters, name_bit};
 use crate::tags::{self, Kind};
 
 /// Attributes that cost as much as a node.
@@ -58,8 +58,15 @@ pub(crate) struct Arena {
 
 impl Default for Arena {
     fn default() -> Self {
+        Self::with_capacity(1)
+    }
+}
+
+impl Arena {
+    /// An arena that holds the document, and so many nodes without moving them.
+    pub(crate) fn with_capacity(nodes: usize) -> Self {
         let arena = Self {
-            drafts: RefCell::new(Vec::new()),
+            drafts: RefCell::new(Vec::with_capacity(nodes)),
             attributes: Cell::new(0),
             depth: Cell::new(0),
             formatting_depth: Cell::new(0),
@@ -270,10 +277,15 @@ fn node(draft: &mut Draft, parent: usize, place: usize) -> Node {
             }
         }
     };
+    let characters = match &data {
+        Data::Text(text) => characters(text),
+        _ => 0,
+    };
     Node {
         parent,
         end: place + 1,
         kind: draft.kind,
+        characters,
         attribute_bits,
         data,
     }
