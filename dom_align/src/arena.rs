@@ -50,6 +50,8 @@ pub(crate) struct Arena {
     attributes: Cell<usize>,
     /// Depth at which the next element would stand, as far as the last insertion tells.
     depth: Cell<usize>,
+    /// Depth of what was inserted last.
+    insertion_depth: Cell<usize>,
     /// Formatting elements (`<b>`, `<font>`, ...) around the place of the last insertion.
     formatting_depth: Cell<usize>,
     /// What names of HTML elements mean, at the place that their hash gives.
@@ -69,6 +71,7 @@ impl Arena {
             drafts: RefCell::new(Vec::with_capacity(nodes)),
             attributes: Cell::new(0),
             depth: Cell::new(0),
+            insertion_depth: Cell::new(0),
             formatting_depth: Cell::new(0),
             meanings: RefCell::new(vec![(LocalName::default(), Kind::Inline, false); MEANINGS]),
         };
@@ -109,6 +112,11 @@ impl Arena {
     /// Depth at which the next element would stand.
     pub(crate) fn depth(&self) -> usize {
         self.depth.get()
+    }
+
+    /// Depth of what was inserted last.
+    pub(crate) fn insertion_depth(&self) -> usize {
+        self.insertion_depth.get()
     }
 
     /// Takes note that an element ends.
@@ -201,6 +209,7 @@ impl Arena {
         (draft.depth, draft.formatting_depth) = (depth, formatting_depth);
         self.depth
             .set(index(depth).saturating_sub(usize::from(!is_element)));
+        self.insertion_depth.set(index(depth));
         self.formatting_depth.set(index(formatting_depth));
     }
 

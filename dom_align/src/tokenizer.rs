@@ -255,7 +255,7 @@ impl<S: TokenSink> Tokenizer<'_, S> {
         while at < html.len() && !is_space(html[at]) && html[at] != b'/' && html[at] != b'>' {
             at += 1;
         }
-        let (name, _) = self.atoms.get(&self.source[name_start..at]);
+        let name = self.atoms.tag(&self.source[name_start..at]);
         let keeps_all = kind == TagKind::StartTag && crate::atoms::keeps_all_attributes(&name);
         let mut count = 0;
         let mut self_closing = false;
@@ -331,8 +331,9 @@ impl<S: TokenSink> Tokenizer<'_, S> {
                 }
             }
         }
-        if is_read {
-            let (name, is_listed) = self.atoms.get(&self.source[start..name_end]);
+        if is_read
+            && let Some((name, is_listed)) = self.atoms.attribute(&self.source[start..name_end])
+        {
             let is_new = |held: &Attribute| held.name.local != name;
             if (is_listed || keeps_all) && self.attributes.iter().all(is_new) {
                 let value = match memchr2(b'&', 0, &html[value.clone()]) {
