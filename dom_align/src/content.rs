@@ -53,9 +53,7 @@ pub(crate) fn text_lengths(tree: &Tree, removed: &[Option<&'static str>]) -> Vec
             lengths[index] = 0;
             continue;
         }
-        if let Some(text) = node.text() {
-            lengths[index] = text.chars().filter(|c| !c.is_whitespace()).count();
-        }
+        lengths[index] += node.characters;
         lengths[node.parent] += lengths[index];
     }
     lengths
@@ -171,8 +169,8 @@ fn sums(tree: &Tree, removed: &[Option<&'static str>]) -> Vec<f64> {
             if index < link_end {
                 linked[block[index]] += LINKED_IMAGE_CHARACTERS;
             }
-        } else if let Some(text) = node.text() {
-            let length = text.chars().filter(|c| !c.is_whitespace()).count() as f64;
+        } else {
+            let length = node.characters as f64;
             let side = if index < link_end {
                 &mut linked
             } else {

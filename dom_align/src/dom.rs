@@ -4,33 +4,32 @@
 //! subtree ends. Every later pass is a loop over that vector, so no pass recurses, however deep a
 //! page is, and "skip this subtree" is an assignment.
 //!
-//! html5ever is quadratic in the depth of open elements and in the attributes of a tag, and builds
-//! an unbounded number of nodes from unclosed formatting elements. [`Guard`] stands between the
-//! tokenizer and the tree builder and holds depth and nodes to the configuration's bounds; the
-//! attributes are bounded by [`Feed`].
+//! html5ever is quadratic in the depth of open elements, and builds an unbounded number of nodes
+//! from unclosed formatting elements. [`Guard`] stands between the tokenizer and the tree builder
+//! and holds depth and nodes to the configuration's bounds.
 
-use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
-use html5ever::buffer_queue::BufferQueue;
-use html5ever::interface::{
-    ElemName, ElementFlags, NodeOrText, QuirksMode, TokenizerResult, TreeSink,
-};
 use html5ever::tendril::StrTendril;
-use html5ever::tokenizer::{Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer};
+use html5ever::tokenizer::states::RawKind;
+use html5ever::tokenizer::{Tag, TagKind, Token, TokenSink, TokenSinkResult};
 use html5ever::tree_builder::{TreeBuilder, TreeBuilderOpts};
-use html5ever::{Attribute, LocalName, Namespace, QualName};
+use html5ever::{Attribute, LocalName, local_name};
 use m3w_document::Reason;
 
 use crate::Config;
-use crate::feed::Feed;
+use crate::arena::Arena;
+use crate::atoms::{self, Atoms};
 use crate::tags::{self, Kind};
+use crate::tokenizer::{preprocessed, tokenize};
 
-/// Bytes fed to the tokenizer between two looks at the bounds.
-const PIECE_BYTES: usize = 16 << 10;
+/// Open elements that the tree builder may look at: each tag may have it look at all, up to the
+/// bound on depth. 100 of them take some microsecond, so that this is half a second; a page of
+/// 300,000 tags at a depth of 50 takes 15 million.
+const MAX_STEPS: usize = 50_000_000;
 
-/// Attributes that cost as much as a node.
-const ATTRIBUTES_PER_NODE: usize = 4;
+/// Bytes of a usual page for each of its nodes.
+const BYTES_PER_NODE: usize = 50;
 
 /// A page's nodes in document order; node 0 is the document.
 #[derive(Debug)]
@@ -47,7 +46,21 @@ pub(crate) struct Node {
     pub(crate) end: usize,
     /// What the element's tag means here.
     pub(crate) kind: Kind,
+    /// Characters of the text that are not white space; 0 for an element. Several rules count them.
+    pub(crate) characters: usize,
+    /// The [`name_bit`]s of the attributes: most look-ups ask for what an element does not have.
+    pub(crate) attribute_bits: u32,
     pub(crate) data: Data,
+}
+
+/// One of 32 bits for an attribute's name.
+#[inline]
+pub(crate) fn name_bit(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return 1;
+    };
+    1 << ((bytes.len() * 5 + usize::from(*first) * 3 + usize::from(*last)) % 32)
 }
 
 /// What a node holds.
@@ -58,19 +71,42 @@ pub(crate) enum Data {
     Text(StrTendril),
     Element {
         name: LocalName,
-        attributes: Vec<Attribute>,
+        attributes: Box<[Attribute]>,
     },
 }
 
+/// Characters that are not white space.
+pub(crate) fn characters(text: &str) -> usize {
+    if text.is_ascii() {
+        // Without a branch, so that many bytes are counted at once. 9 to 13 are `\t` to `\r`.
+        let is_space = |byte: u8| (byte == b' ') | (byte.wrapping_sub(9) < 5);
+        text.bytes().filter(|byte| !is_space(*byte)).count()
+    } else {
+        text.chars().filter(|c| !c.is_whitespace()).count()
+    }
+}
+
 impl Node {
-    /// The value of an attribute.
+    /// The value of an attribute that [`atoms`] says is kept.
+    #[inline]
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
+        debug_assert!(
+            match &self.data {
+                Data::Element { name: tag, .. } =>
+                    atoms::is_listed(name) || atoms::keeps_all_attributes(tag),
+                _ => true,
+            },
+            "{name} is no attribute that is kept: list it in `atoms`"
+        );
+        if self.attribute_bits & name_bit(name) == 0 {
+            return None;
+        }
         self.attributes()
             .find(|(held, _)| *held == name)
             .map(|(_, value)| value)
     }
 
-    /// Names and values of all attributes.
+    /// Atoms and values of all attributes.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
         let attributes: &[Attribute] = match &self.data {
             Data::Element { attributes, .. } => attributes,
@@ -137,32 +173,12 @@ pub(crate) fn parse(html: &str, config: &Config) -> (Tree, Option<Reason>) {
         given_up = Some(over("align/page-too-large", html.len(), max_bytes));
         html = &html[..html.floor_char_boundary(max_bytes)];
     }
-    let feed = Feed::new(html, config.max_attributes);
-    let options = TreeBuilderOpts {
-        // The content of `<noscript>` is markup: it often holds the picture that a script would load.
-        scripting_enabled: false,
-        drop_doctype: true,
-        ..TreeBuilderOpts::default()
-    };
-    let guard = Guard {
-        builder: TreeBuilder::new(Arena::default(), options),
-        max_depth: config.max_depth,
-        max_nodes: config.max_nodes,
-        ignored_depth: Cell::new(0),
-        flattened_tags: Cell::new(0),
-    };
-    let tokenizer = Tokenizer::new(guard, Default::default());
-    let queue = BufferQueue::default();
-    for piece in feed.pieces(PIECE_BYTES) {
-        queue.push_back(piece);
-        while !matches!(tokenizer.feed(&queue), TokenizerResult::Done) {}
-        if tokenizer.sink.is_full() {
-            break;
-        }
-    }
-    tokenizer.end();
-    let guard = tokenizer.sink;
-    if guard.is_full() {
+    let source = preprocessed(html);
+    let guard = Guard::new(config, source.len());
+    let cut_tags = tokenize(&source, &guard, Atoms::new(), config.max_attributes);
+    if guard.steps.get() >= MAX_STEPS {
+        given_up = Some(over("align/too-slow", guard.steps.get(), MAX_STEPS));
+    } else if guard.is_full() {
         given_up = Some(over(
             "align/too-many-nodes",
             guard.builder.sink.cost(),
@@ -171,7 +187,7 @@ pub(crate) fn parse(html: &str, config: &Config) -> (Tree, Option<Reason>) {
     } else if given_up.is_none() && guard.flattened_tags.get() > 0 {
         let depth = config.max_depth + guard.flattened_tags.get();
         given_up = Some(over("align/too-deep", depth, config.max_depth));
-    } else if given_up.is_none() && feed.cut_tags > 0 {
+    } else if given_up.is_none() && cut_tags > 0 {
         let attributes = config.max_attributes + 1;
         given_up = Some(over(
             "align/too-many-attributes",
@@ -189,17 +205,38 @@ fn over(name: &'static str, measured: usize, threshold: usize) -> Reason {
 
 /// Holds depth and number of nodes to their bounds.
 struct Guard {
-    builder: TreeBuilder<usize, Arena>,
+    builder: TreeBuilder<u32, Arena>,
     max_depth: usize,
     max_nodes: usize,
     /// Start tags that were ignored for their depth and whose end tags are still to come.
     ignored_depth: Cell<usize>,
     flattened_tags: Cell<usize>,
+    /// Open elements at each tag that passed so far, summed up.
+    steps: Cell<usize>,
 }
 
 impl Guard {
+    fn new(config: &Config, html_bytes: usize) -> Self {
+        let options = TreeBuilderOpts {
+            // The content of `<noscript>` is markup: it often holds the picture that a script would
+            // load.
+            scripting_enabled: false,
+            drop_doctype: true,
+            ..TreeBuilderOpts::default()
+        };
+        let nodes = (html_bytes / BYTES_PER_NODE).min(config.max_nodes);
+        Self {
+            builder: TreeBuilder::new(Arena::with_capacity(nodes), options),
+            max_depth: config.max_depth,
+            max_nodes: config.max_nodes,
+            ignored_depth: Cell::new(0),
+            flattened_tags: Cell::new(0),
+            steps: Cell::new(0),
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.builder.sink.cost() >= self.max_nodes
+        self.builder.sink.cost() >= self.max_nodes || self.steps.get() >= MAX_STEPS
     }
 
     /// Whether the tag may pass to the tree builder.
@@ -207,8 +244,8 @@ impl Guard {
         let sink = &self.builder.sink;
         match tag.kind {
             TagKind::StartTag => {
-                let is_deep = sink.depth.get() >= self.max_depth
-                    || (sink.formatting_depth.get() >= tags::MAX_FORMATTING_DEPTH
+                let is_deep = sink.depth() >= self.max_depth
+                    || (sink.formatting_depth() >= tags::MAX_FORMATTING_DEPTH
                         && tags::is_formatting(&tag.name));
                 if !is_deep || tags::is_void(&tag.name) {
                     return true;
@@ -222,7 +259,7 @@ impl Guard {
                 false
             }
             TagKind::EndTag => {
-                sink.depth.set(sink.depth.get().saturating_sub(1));
+                sink.leave();
                 true
             }
         }
@@ -230,11 +267,20 @@ impl Guard {
 }
 
 impl TokenSink for Guard {
-    type Handle = usize;
+    type Handle = u32;
 
-    fn process_token(&self, token: Token, line: u64) -> TokenSinkResult<usize> {
+    fn process_token(&self, token: Token, line: u64) -> TokenSinkResult<u32> {
         let passes = match &token {
-            Token::TagToken(tag) => !self.is_full() && self.admits(tag),
+            Token::TagToken(tag) => {
+                if !self.is_full() && !self.admits(tag) {
+                    // A script is no text, however deep it stands.
+                    return raw_kind(tag)
+                        .map_or(TokenSinkResult::Continue, TokenSinkResult::RawData);
+                }
+                let depth = self.builder.sink.insertion_depth();
+                self.steps.set(self.steps.get() + depth);
+                !self.is_full()
+            }
             Token::CharacterTokens(_) | Token::NullCharacterToken => !self.is_full(),
             Token::CommentToken(_) | Token::ParseError(_) => false,
             Token::DoctypeToken(_) | Token::EOFToken => true,
@@ -256,299 +302,19 @@ impl TokenSink for Guard {
     }
 }
 
-/// No node.
-const NONE: usize = usize::MAX;
-
-/// A node while the tree is being built: linked, so that it can move.
-struct Draft {
-    parent: usize,
-    first_child: usize,
-    last_child: usize,
-    previous: usize,
-    next: usize,
-    depth: usize,
-    formatting_depth: usize,
-    data: Data,
-    namespace: Option<Namespace>,
-}
-
-/// The tree under construction.
-struct Arena {
-    nodes: RefCell<Vec<Draft>>,
-    attributes: Cell<usize>,
-    /// Depth at which the next element would stand, as far as the last insertion tells.
-    depth: Cell<usize>,
-    /// Formatting elements (`<b>`, `<font>`, ...) around the place of the last insertion.
-    formatting_depth: Cell<usize>,
-}
-
-impl Default for Arena {
-    fn default() -> Self {
-        let arena = Self {
-            nodes: RefCell::new(Vec::new()),
-            attributes: Cell::new(0),
-            depth: Cell::new(0),
-            formatting_depth: Cell::new(0),
-        };
-        arena.create(Data::Nothing, None);
-        arena
+/// What the content of an element is for the tokenizer, if it is not markup.
+fn raw_kind(tag: &Tag) -> Option<RawKind> {
+    if tag.kind == TagKind::EndTag {
+        return None;
     }
-}
-
-/// Name of an element of the arena; a name is two words and cheap to clone.
-#[derive(Debug)]
-struct Name {
-    namespace: Namespace,
-    local: LocalName,
-}
-
-impl ElemName for Name {
-    fn ns(&self) -> &Namespace {
-        &self.namespace
-    }
-
-    fn local_name(&self) -> &LocalName {
-        &self.local
-    }
-}
-
-impl Arena {
-    fn cost(&self) -> usize {
-        self.nodes.borrow().len() + self.attributes.get() / ATTRIBUTES_PER_NODE
-    }
-
-    fn create(&self, data: Data, namespace: Option<Namespace>) -> usize {
-        let mut nodes = self.nodes.borrow_mut();
-        nodes.push(Draft {
-            parent: NONE,
-            first_child: NONE,
-            last_child: NONE,
-            previous: NONE,
-            next: NONE,
-            depth: 0,
-            formatting_depth: 0,
-            data,
-            namespace,
-        });
-        nodes.len() - 1
-    }
-
-    fn detach(nodes: &mut [Draft], node: usize) {
-        let Draft {
-            parent,
-            previous,
-            next,
-            ..
-        } = nodes[node];
-        if previous != NONE {
-            nodes[previous].next = next;
-        } else if parent != NONE {
-            nodes[parent].first_child = next;
-        }
-        if next != NONE {
-            nodes[next].previous = previous;
-        } else if parent != NONE {
-            nodes[parent].last_child = previous;
-        }
-        let node = &mut nodes[node];
-        (node.parent, node.previous, node.next) = (NONE, NONE, NONE);
-    }
-
-    /// Puts a detached node under `parent`, before `next`, or last if that is `NONE`.
-    fn attach(&self, nodes: &mut [Draft], parent: usize, node: usize, next: usize) {
-        let previous = match next {
-            NONE => std::mem::replace(&mut nodes[parent].last_child, node),
-            next => std::mem::replace(&mut nodes[next].previous, node),
-        };
-        match previous {
-            NONE => nodes[parent].first_child = node,
-            previous => nodes[previous].next = node,
-        }
-        let depth = nodes[parent].depth + 1;
-        let is_formatting = match &nodes[node].data {
-            Data::Element { name, .. } => tags::is_formatting(name),
-            _ => false,
-        };
-        let formatting_depth = nodes[parent].formatting_depth + usize::from(is_formatting);
-        let is_element = nodes[node].namespace.is_some();
-        self.depth.set(depth - usize::from(!is_element));
-        self.formatting_depth.set(formatting_depth);
-        let node = &mut nodes[node];
-        (node.parent, node.previous, node.next) = (parent, previous, next);
-        (node.depth, node.formatting_depth) = (depth, formatting_depth);
-    }
-
-    fn insert(&self, parent: usize, child: NodeOrText<usize>, next: usize) {
-        let node = match child {
-            NodeOrText::AppendNode(node) => {
-                Self::detach(&mut self.nodes.borrow_mut(), node);
-                node
-            }
-            NodeOrText::AppendText(text) => {
-                let mut nodes = self.nodes.borrow_mut();
-                let previous = match next {
-                    NONE => nodes[parent].last_child,
-                    next => nodes[next].previous,
-                };
-                if let Some(Data::Text(held)) = nodes.get_mut(previous).map(|node| &mut node.data) {
-                    held.push_tendril(&text);
-                    return;
-                }
-                drop(nodes);
-                self.create(Data::Text(text), None)
-            }
-        };
-        self.attach(&mut self.nodes.borrow_mut(), parent, node, next);
-    }
-
-    /// The finished tree in document order; what was detached is gone.
-    fn into_tree(self) -> Tree {
-        let mut drafts = self.nodes.into_inner();
-        let mut nodes: Vec<Node> = Vec::with_capacity(drafts.len());
-        // Where each draft stands in the new order; filled before its children are visited.
-        let mut places = vec![NONE; drafts.len()];
-        let mut at = 0;
-        loop {
-            let place = nodes.len();
-            places[at] = place;
-            let data = std::mem::replace(&mut drafts[at].data, Data::Nothing);
-            let kind = match (&data, &drafts[at].namespace) {
-                (Data::Text(_), _) => Kind::Text,
-                (Data::Element { name, .. }, Some(namespace)) => tags::kind(name, namespace),
-                _ => Kind::Inline,
-            };
-            let parent = places.get(drafts[at].parent).copied().unwrap_or(0);
-            nodes.push(Node {
-                parent,
-                end: place + 1,
-                kind,
-                data,
-            });
-            if drafts[at].first_child != NONE {
-                at = drafts[at].first_child;
-                continue;
-            }
-            loop {
-                let end = nodes.len();
-                nodes[places[at]].end = end;
-                if drafts[at].next != NONE {
-                    at = drafts[at].next;
-                    break;
-                }
-                if drafts[at].parent == NONE {
-                    return Tree { nodes };
-                }
-                at = drafts[at].parent;
-            }
-        }
-    }
-}
-
-impl TreeSink for Arena {
-    type Handle = usize;
-    type Output = Self;
-    type ElemName<'a> = Name;
-
-    fn finish(self) -> Self {
-        self
-    }
-
-    fn parse_error(&self, _message: Cow<'static, str>) {}
-
-    fn get_document(&self) -> usize {
-        0
-    }
-
-    fn elem_name<'a>(&'a self, target: &'a usize) -> Name {
-        let nodes = self.nodes.borrow();
-        let node = &nodes[*target];
-        let local = match &node.data {
-            Data::Element { name, .. } => name.clone(),
-            _ => LocalName::default(),
-        };
-        Name {
-            namespace: node.namespace.clone().unwrap_or_default(),
-            local,
-        }
-    }
-
-    fn create_element(&self, name: QualName, attrs: Vec<Attribute>, _: ElementFlags) -> usize {
-        self.attributes.set(self.attributes.get() + attrs.len());
-        let data = Data::Element {
-            name: name.local,
-            attributes: attrs,
-        };
-        self.create(data, Some(name.ns))
-    }
-
-    fn create_comment(&self, _text: StrTendril) -> usize {
-        self.create(Data::Nothing, None)
-    }
-
-    fn create_pi(&self, _target: StrTendril, _data: StrTendril) -> usize {
-        self.create(Data::Nothing, None)
-    }
-
-    fn append(&self, parent: &usize, child: NodeOrText<usize>) {
-        self.insert(*parent, child, NONE);
-    }
-
-    fn append_based_on_parent_node(
-        &self,
-        element: &usize,
-        previous_element: &usize,
-        child: NodeOrText<usize>,
-    ) {
-        if self.nodes.borrow()[*element].parent == NONE {
-            self.append(previous_element, child);
-        } else {
-            self.append_before_sibling(element, child);
-        }
-    }
-
-    fn append_doctype_to_document(&self, _: StrTendril, _: StrTendril, _: StrTendril) {}
-
-    fn get_template_contents(&self, target: &usize) -> usize {
-        // What a template holds is not shown, so that it need not be told from children.
-        *target
-    }
-
-    fn same_node(&self, x: &usize, y: &usize) -> bool {
-        x == y
-    }
-
-    fn set_quirks_mode(&self, _mode: QuirksMode) {}
-
-    fn append_before_sibling(&self, sibling: &usize, new_node: NodeOrText<usize>) {
-        let parent = self.nodes.borrow()[*sibling].parent;
-        if parent != NONE {
-            self.insert(parent, new_node, *sibling);
-        }
-    }
-
-    fn add_attrs_if_missing(&self, target: &usize, attrs: Vec<Attribute>) {
-        let mut nodes = self.nodes.borrow_mut();
-        if let Data::Element { attributes, .. } = &mut nodes[*target].data {
-            self.attributes.set(self.attributes.get() + attrs.len());
-            for attribute in attrs {
-                if attributes.iter().all(|held| held.name != attribute.name) {
-                    attributes.push(attribute);
-                }
-            }
-        }
-    }
-
-    fn remove_from_parent(&self, target: &usize) {
-        Self::detach(&mut self.nodes.borrow_mut(), *target);
-    }
-
-    fn reparent_children(&self, node: &usize, new_parent: &usize) {
-        loop {
-            let child = self.nodes.borrow()[*node].first_child;
-            if child == NONE {
-                return;
-            }
-            self.insert(*new_parent, NodeOrText::AppendNode(child), NONE);
-        }
+    match tag.name {
+        local_name!("script") => Some(RawKind::ScriptData),
+        local_name!("title") | local_name!("textarea") => Some(RawKind::Rcdata),
+        local_name!("style")
+        | local_name!("xmp")
+        | local_name!("iframe")
+        | local_name!("noembed")
+        | local_name!("noframes") => Some(RawKind::Rawtext),
+        _ => None,
     }
 }

@@ -8,9 +8,10 @@
 //!
 //! The way of a page, module by module:
 //!
-//! 1. `feed` cuts scripts, styles and comments out of the source, and attributes beyond a bound.
-//! 2. `dom` parses the rest by the HTML standard (html5ever) into a vector of nodes in document
-//!    order. Depth and number of nodes are bounded; no pass recurses.
+//! 1. `tokenizer` reads tags and text, `references` what `&amp;` stands for, `atoms` which
+//!    attributes are kept; scripts, styles and comments are jumped over.
+//! 2. `dom` builds the tree by the HTML standard (html5ever's tree builder over `arena`) as a vector
+//!    of nodes in document order. Depth and number of nodes are bounded; no pass recurses.
 //! 3. `prune` marks what is not shown and, in [`Mode::Main`], what tag, role or name say is not
 //!    content; `content` scores text against links and chooses the part that a reader came for.
 //! 4. `walk` goes over what is left: `lines` joins inline text as a browser does, `image_url`
@@ -36,16 +37,19 @@
 use m3w_document::{Document, ImageRef, Reason};
 use url::Url;
 
+mod arena;
+mod atoms;
 mod caption;
 mod config;
 mod content;
 mod dom;
-mod feed;
 mod image_url;
 mod lines;
 mod prune;
+mod references;
 pub mod srcset;
 mod tags;
+mod tokenizer;
 mod unwanted;
 mod walk;
 

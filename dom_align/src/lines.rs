@@ -15,7 +15,17 @@ pub(crate) struct Lines {
 impl Lines {
     /// Appends text.
     pub(crate) fn push(&mut self, text: &str, is_preformatted: bool) {
-        for c in text.chars() {
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            // Nearly all text: copied at once.
+            let plain = plain_bytes(rest.as_bytes());
+            if plain > 0 {
+                self.settle_space(is_preformatted);
+                self.text.push_str(&rest[..plain]);
+                rest = &rest[plain..];
+                continue;
+            }
+            rest = &rest[c.len_utf8()..];
             let is_kept_space = is_preformatted && matches!(c, '\n' | '\t' | ' ');
             if !is_kept_space && (c.is_whitespace() || c == '\u{a0}') {
                 self.has_space = true;
@@ -75,8 +85,32 @@ impl Lines {
     }
 }
 
+/// Length of what stands at the start of the text and is kept as it is, preformatted or not: words
+/// with single spaces between them.
+fn plain_bytes(text: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(byte) = text.get(end) {
+        let is_plain = match byte {
+            b'!'..=b'~' => true,
+            b' ' => end > 0 && text.get(end + 1).is_some_and(u8::is_ascii_graphic),
+            // First bytes of the blocks of U+0080, U+1680, U+2000 and U+FEFF, in which there are
+            // spaces, controls and marks without width; U+3000 is a space as well.
+            0x7F | 0xC2 | 0xE1 | 0xE2 | 0xEF => false,
+            0xE3 => text.get(end + 1) != Some(&0x80),
+            byte => *byte >= 0x80,
+        };
+        if !is_plain {
+            break;
+        }
+        end += 1;
+    }
+    end
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn collapsed(text: &str) -> Option<String> {
@@ -96,6 +130,21 @@ mod tests {
             Some("abcde")
         );
         assert_eq!(collapsed(" \n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_reads_the_same_character_by_character(
+            text in "([ab \\n\t\u{7f}\u{80}\u{85}\u{a0}\u{ad}é\u{1680}\u{2003}\u{200b}ー\u{3000}\u{3001}\u{feff}漢😀]|\\PC){0,20}",
+            is_preformatted: bool,
+        ) {
+            let (mut whole, mut single) = (Lines::default(), Lines::default());
+            whole.push(&text, is_preformatted);
+            for c in text.chars() {
+                single.push(c.encode_utf8(&mut [0; 4]), is_preformatted);
+            }
+            prop_assert_eq!(whole.take(), single.take());
+        }
     }
 
     #[test]

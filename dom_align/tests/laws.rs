@@ -138,6 +138,8 @@ fn pages_beyond_a_bound_give_what_was_read_and_say_so() {
     let attributes: String = (0..50_000).map(|number| format!(" a{number}")).collect();
     let wide = format!("<p{attributes}>word</p>");
     assert_eq!(reason(&wide), ("align/too-many-attributes".to_owned(), 1));
+    let ends_in_the_deep = format!("{}word{}", "<span>".repeat(500), "</x>".repeat(200_000));
+    assert_eq!(reason(&ends_in_the_deep), ("align/too-slow".to_owned(), 1));
     let (name, words) = reason(&"<p>word".repeat(200_000));
     assert_eq!(name, "align/too-many-nodes");
     assert!(words > 1_000, "{words}");
