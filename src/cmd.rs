@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::watch;
 
 mod build;
+mod crawl;
 mod demo;
 mod generate;
 mod pack;
@@ -29,6 +30,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Crawl(crawl::Crawl),
     Build(build::Build),
     Pack(pack::Pack),
     Stats(stats::Stats),
@@ -48,6 +50,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Demo(command) => command.run(),
+            Command::Crawl(command) => command.run(),
             Command::Build(command) => command.run(),
             Command::Pack(command) => command.run(),
             Command::Stats(command) => command.run(),
