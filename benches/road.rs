@@ -32,9 +32,9 @@ fn page_to_elements(bencher: Bencher) {
 }
 
 #[divan::bench(args = [320, 120])]
-fn bytes_to_picture(bencher: Bencher, max_short_side_px: u32) {
+fn bytes_to_picture(bencher: Bencher, side_px: u32) {
     let config = PrepareConfig {
-        max_short_side_px,
+        side_px,
         ..PrepareConfig::default()
     };
     let reference = ImageRef::new(url("pictures/red-diamond-blue-hills.jpg"));

@@ -7,32 +7,40 @@
 //! it. So the bytes of a corpus depend on the source, the configuration and what the servers
 //! answered, not on threads, timing, or how often the build was interrupted.
 //!
-//! Memory is bounded by the configuration: `pages_in_flight` pages, `images_in_flight` fetched
-//! images, the image cache, one row group, and some 60 bytes for each input that was seen.
+//! Memory is bounded by the configuration: `pages_in_flight` pages, `pages_waiting` URLs,
+//! `images_in_flight` fetched images, the image cache, one row group, a bit or two for each input,
+//! and some 30 bytes for each document that was kept.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use m3w_crawler::{Crawler, Frontier};
 use m3w_document::{DocumentId, Sha256, Tally};
 use m3w_shards::{DocumentWriter, Manifest, ShardInfo, Tokenizer, write_atomically};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::archive::Archive;
+use crate::bits::Bits;
 use crate::config::BuildConfig;
 use crate::corpus::{Corpus, Part, Run, Standing, document_ids, file_entry};
 use crate::journal::{Journal, Outcome};
+use crate::metrics::Metrics;
 use crate::pack;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
-use crate::source::{Entry, Source};
+use crate::retry::{self, Failures};
+use crate::source::{Entry, Item, Source, Survey};
 
 /// Finished outcomes that wait for the disk.
 const OUTCOMES_WAITING: usize = 64;
-/// Inputs read ahead of the pages in flight.
+/// Inputs on their way from the list to the frontier.
 const ENTRIES_WAITING: usize = 64;
+/// Pages of one host that are worked on for each connection that it may have: while one waits for
+/// its images, the next can ask.
+const PAGES_PER_CONNECTION: usize = 4;
 
 /// What a build is asked to do.
 #[derive(Debug, Clone)]
@@ -47,10 +55,29 @@ pub struct BuildOptions {
     pub tokenizer: Option<PathBuf>,
     /// Whether images may be fetched that the WARC files do not hold.
     pub fetch_missing_images: bool,
+    /// What the web is for this build; it does not change the result.
+    pub web: Web,
+    /// Whether to open a finished corpus again for inputs that failed, and which.
+    pub retry: Option<Failures>,
     /// Processor threads; they do not change the result.
     pub threads: usize,
+    /// A file for [`crate::metrics::Snapshot`]s as JSON, written every few seconds.
+    pub metrics: Option<PathBuf>,
+    /// An address (`127.0.0.1:9100`) at which the same is served for Prometheus.
+    pub prometheus: Option<String>,
     /// Whether to keep silent about progress.
     pub is_quiet: bool,
+}
+
+/// Where what is fetched comes from, and whether it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Web {
+    /// From the servers.
+    Live,
+    /// From the servers, and all of it is also written into WARC files in this folder.
+    Archived(PathBuf),
+    /// From the WARC files that an earlier build wrote into this folder; nobody is asked.
+    Replayed(PathBuf),
 }
 
 /// The build was told to stop; what was done so far is on disk.
@@ -82,14 +109,18 @@ pub fn build(options: &BuildOptions, stop: &watch::Receiver<bool>) -> Result<Man
         tokenizer_sha256: given.as_deref().map(|bytes| Sha256::of(bytes).to_string()),
         config: options.config.clone(),
     };
-    let total = count_entries(options)?;
+    let survey = survey(options)?;
     let corpus = Corpus::at(&options.out);
+    if let Some(failures) = &options.retry {
+        let again = retry::reopen(&corpus, &run, failures)?;
+        tracing::info!("{again} inputs failed in a way that is worth another try");
+    }
     if let Standing::Complete(manifest) = corpus.begin(&run)? {
         tracing::info!("{} is complete already", options.out.display());
         return Ok(*manifest);
     }
 
-    let parts = collect_documents(options, &corpus, total, stop)?;
+    let parts = collect_documents(options, &corpus, &survey, stop)?;
     let documents: Vec<_> = parts.iter().map(|part| part.documents.clone()).collect();
     let tokenizer = tokenizer(options, given, &corpus, &documents)?;
     let info = shard_info(&options.config);
@@ -126,13 +157,9 @@ fn shard_info(config: &BuildConfig) -> ShardInfo {
     }
 }
 
-fn count_entries(options: &BuildOptions) -> Result<u64> {
-    let mut total = 0;
-    for entry in options.source.entries(&options.config.crawler)? {
-        entry?;
-        total += 1;
-    }
-    if total == 0 {
+fn survey(options: &BuildOptions) -> Result<Survey> {
+    let survey = options.source.survey(&options.config.crawler)?;
+    if survey.total == 0 {
         return Err(match &options.source {
             Source::Urls { path, .. } => anyhow!(
                 "{} names no URL: give a list with one URL a line, or a table with --url-column",
@@ -141,7 +168,7 @@ fn count_entries(options: &BuildOptions) -> Result<u64> {
             Source::Warc(_) => anyhow!("the WARC files hold no page"),
         });
     }
-    Ok(total)
+    Ok(survey)
 }
 
 /// The tokenizer of the corpus: the one given, the one there, or one trained on the documents.
@@ -166,9 +193,10 @@ fn tokenizer(
 fn collect_documents(
     options: &BuildOptions,
     corpus: &Corpus,
-    total: u64,
+    survey: &Survey,
     stop: &watch::Receiver<bool>,
 ) -> Result<Vec<Part>> {
+    let total = survey.total;
     let mut assembler = Assembler::open(corpus, &options.config, total)?;
     let remaining = assembler.remaining();
     let progress = Progress::new("pages", total - remaining, total, options.is_quiet);
@@ -186,35 +214,41 @@ fn collect_documents(
         let config = Arc::new(options.config.clone());
         let pipeline = {
             let _inside = runtime.enter();
-            Pipeline::new(config, archive, options.threads)?
+            let crawler = open_crawler(&options.config.crawler, &options.web)
+                .context("cannot start the crawler")?;
+            Pipeline::new(config, crawler, archive, options.threads)
         };
+        let file = options.metrics.clone();
+        let metrics = Metrics::new(pipeline.crawler().clone(), total - remaining, total, file);
+        if let Some(address) = &options.prometheus {
+            metrics.serve(address)?;
+        }
         let (entries_in, entries) = mpsc::channel(ENTRIES_WAITING);
         let (outcomes_in, outcomes) = mpsc::channel(OUTCOMES_WAITING);
         let done = assembler.done();
         std::thread::scope(|scope| {
-            let reader = scope.spawn(|| read_entries(options, &done, entries_in));
-            let in_flight = options.config.pages_in_flight;
+            let reader = scope.spawn(|| read_entries(options, survey, &done, entries_in));
             runtime.spawn(dispatch(
                 pipeline.clone(),
                 entries,
                 outcomes_in,
-                in_flight,
+                Places::of(&options.config),
                 stop.clone(),
             ));
             // Owns the receiving end, so that a disk that refuses ends the crawl as well.
-            let written = write_outcomes(outcomes, &mut assembler, |_| {
-                progress.step(|| {
-                    let stats = pipeline.crawler().stats();
-                    #[expect(clippy::cast_precision_loss, reason = "a size for people")]
-                    let megabytes = stats.bytes as f64 / 1e6;
-                    format!("{} requests, {megabytes:.1} MB", stats.requests)
-                });
+            let written = write_outcomes(outcomes, &mut assembler, |outcome| {
+                // An outcome that counts has to be in the archive as well.
+                pipeline.crawler().check_archive()?;
+                metrics.add(outcome)?;
+                progress.step(|| metrics.line());
+                Ok(())
             });
             let read = reader
                 .join()
                 .map_err(|_| anyhow!("the reader of the input panicked"))?;
             written.and(read)
         })?;
+        metrics.write()?;
         runtime.shutdown_background();
     }
     progress.finish();
@@ -228,18 +262,37 @@ fn collect_documents(
 fn write_outcomes(
     mut outcomes: mpsc::Receiver<Outcome>,
     assembler: &mut Assembler<'_>,
-    on_outcome: impl Fn(&Outcome),
+    on_outcome: impl Fn(&Outcome) -> Result<()>,
 ) -> Result<()> {
     while let Some(outcome) = outcomes.blocking_recv() {
+        on_outcome(&outcome)?;
         assembler.add(&outcome)?;
-        on_outcome(&outcome);
     }
     Ok(())
 }
 
+/// Asks the web, or what an earlier crawl wrote down of it.
+pub(crate) fn open_crawler(
+    config: &m3w_crawler::Config,
+    web: &Web,
+) -> Result<Crawler, m3w_crawler::Error> {
+    let config = config.clone();
+    match web {
+        Web::Live => Crawler::new(config),
+        Web::Archived(folder) => Crawler::archiving(config, folder),
+        Web::Replayed(folder) => Crawler::replaying(config, folder),
+    }
+}
+
 /// Sends the inputs that still need work, in order.
-fn read_entries(options: &BuildOptions, done: &Done, entries: mpsc::Sender<Entry>) -> Result<()> {
-    for entry in options.source.entries(&options.config.crawler)? {
+fn read_entries(
+    options: &BuildOptions,
+    survey: &Survey,
+    done: &Bits,
+    entries: mpsc::Sender<Entry>,
+) -> Result<()> {
+    let config = &options.config.crawler;
+    for entry in options.source.entries(config, &survey.repeats)? {
         let entry = entry?;
         if !done.contains(entry.number) && entries.blocking_send(entry).is_err() {
             break;
@@ -248,37 +301,89 @@ fn read_entries(options: &BuildOptions, done: &Done, entries: mpsc::Sender<Entry
     Ok(())
 }
 
-/// Runs the pipeline over the inputs, `in_flight` at a time, until they end, `stop` is set, or
-/// nobody takes the outcomes any more.
+/// How many pages may be worked on or wait.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    in_flight: usize,
+    per_host: usize,
+    waiting: usize,
+}
+
+impl Places {
+    fn of(config: &BuildConfig) -> Self {
+        Self {
+            in_flight: config.pages_in_flight,
+            per_host: config.crawler.connections_per_host * PAGES_PER_CONNECTION,
+            waiting: config.pages_waiting,
+        }
+    }
+}
+
+/// Runs the pipeline over the inputs until they end, `stop` is set, or nobody takes the outcomes
+/// any more. URLs wait by host, so that a slow one holds up none of the others.
 async fn dispatch(
     pipeline: Pipeline,
     mut entries: mpsc::Receiver<Entry>,
     outcomes: mpsc::Sender<Outcome>,
-    in_flight: usize,
+    places: Places,
     stop: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(in_flight));
+    let mut frontier = Frontier::new(places.per_host);
     let mut tasks = tokio::task::JoinSet::new();
-    let feed = async {
-        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-            let Some(entry) = entries.recv().await else {
-                break;
-            };
-            let (pipeline, outcomes) = (pipeline.clone(), outcomes.clone());
-            while tasks.try_join_next().is_some() {}
-            tasks.spawn(async move {
-                let outcome = pipeline.run(entry).await;
-                // Nobody takes it when the disk refused one, which is reported there.
-                let _ = outcomes.send(outcome).await;
-                drop(slot);
-            });
+    // A page at hand, which has no host to wait for.
+    let mut at_hand: Option<Entry> = None;
+    let mut is_open = true;
+    let run = |host: Option<String>, entry: Entry| {
+        let (pipeline, outcomes) = (pipeline.clone(), outcomes.clone());
+        async move {
+            let outcome = pipeline.run(entry).await;
+            // Nobody takes it when the disk refused one, which is reported there.
+            let _ = outcomes.send(outcome).await;
+            host
         }
-        while tasks.join_next().await.is_some() {}
+    };
+    let work = async {
+        loop {
+            while tasks.len() < places.in_flight {
+                if let Some(entry) = at_hand.take() {
+                    tasks.spawn(run(None, entry));
+                } else if let Some((host, entry)) = frontier.take() {
+                    tasks.spawn(run(Some(host), entry));
+                } else {
+                    break;
+                }
+            }
+            let has_room = is_open && at_hand.is_none() && frontier.waiting() < places.waiting;
+            tokio::select! {
+                entry = entries.recv(), if has_room => match entry {
+                    Some(entry) => match host(&entry.item) {
+                        Some(host) => frontier.push(&host, entry),
+                        None => at_hand = Some(entry),
+                    },
+                    None => is_open = false,
+                },
+                Some(finished) = tasks.join_next() => {
+                    // A task that panicked has no outcome, which is reported at the end.
+                    if let Ok(Some(host)) = finished {
+                        frontier.finished(&host);
+                    }
+                },
+                else => break,
+            }
+        }
     };
     tokio::select! {
-        () = feed => {}
+        () = work => {}
         () = is_set(stop) => {}
         () = outcomes.closed() => {}
+    }
+}
+
+/// The host that an input has to be fetched from.
+fn host(item: &Item) -> Option<String> {
+    match item {
+        Item::Url(url) => url.host_str().map(str::to_owned),
+        Item::Page(_) | Item::Refused(_) => None,
     }
 }
 
@@ -289,41 +394,47 @@ async fn is_set(mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// The inputs that have an outcome.
-struct Done {
-    parts: u64,
-    in_journals: HashSet<u64>,
-    inputs_per_shard: u64,
-}
-
-impl Done {
-    fn contains(&self, input: u64) -> bool {
-        input / self.inputs_per_shard < self.parts || self.in_journals.contains(&input)
-    }
-}
-
 /// Takes outcomes in any order and publishes parts in order.
 struct Assembler<'a> {
     corpus: &'a Corpus,
     config: &'a BuildConfig,
     total: u64,
     finished: Vec<Part>,
+    /// Parts that miss outcomes.
     open: BTreeMap<u64, Journal>,
+    /// Parts that miss none, and wait for those before them.
+    whole: BTreeSet<u64>,
+    /// Parts whose shards are there, but not those of all before them: the corpus was opened again
+    /// for what had failed.
+    published: BTreeSet<u64>,
     seen: HashSet<DocumentId>,
 }
 
 impl<'a> Assembler<'a> {
     fn open(corpus: &'a Corpus, config: &'a BuildConfig, total: u64) -> Result<Self> {
-        let finished = corpus.parts()?;
+        let mut finished = Vec::new();
+        let mut published = BTreeSet::new();
         let mut seen = HashSet::new();
-        for part in &finished {
-            seen.extend(document_ids(part)?);
+        let parts = total.div_ceil(config.inputs_per_shard as u64);
+        for number in 0..parts {
+            let Some(mut part) = corpus.part(usize::try_from(number)?)? else {
+                continue;
+            };
+            seen.extend(document_ids(&part)?);
+            part.ids = Vec::new();
+            if finished.len() as u64 == number {
+                finished.push(part);
+            } else {
+                published.insert(number);
+            }
         }
         let mut assembler = Self {
             corpus,
             config,
             total,
             open: BTreeMap::new(),
+            whole: BTreeSet::new(),
+            published,
             seen,
             finished,
         };
@@ -333,11 +444,12 @@ impl<'a> Assembler<'a> {
                 continue;
             }
             let journal = Journal::open(&path)?;
-            if number < assembler.finished.len() as u64 {
+            let is_published = assembler.published.contains(&number);
+            if is_published || number < assembler.finished.len() as u64 {
                 // The build was stopped between publishing the part and this.
                 journal.remove()?;
             } else {
-                assembler.open.insert(number, journal);
+                assembler.keep(number, journal);
             }
         }
         assembler.publish_ready()?;
@@ -359,63 +471,78 @@ impl<'a> Assembler<'a> {
 
     /// How many inputs have no outcome.
     fn remaining(&self) -> u64 {
-        let finished: u64 = (0..self.finished.len() as u64)
-            .map(|part| self.inputs_of(part))
-            .sum();
+        let finished = 0..self.finished.len() as u64;
+        let parts = finished.chain(self.whole.iter().chain(&self.published).copied());
+        let in_parts: u64 = parts.map(|part| self.inputs_of(part)).sum();
         let journaled: u64 = self.open.values().map(|journal| journal.len() as u64).sum();
-        self.total - finished - journaled
+        self.total - in_parts - journaled
     }
 
-    fn done(&self) -> Done {
-        Done {
-            parts: self.finished.len() as u64,
-            in_journals: self.open.values().flat_map(Journal::inputs).collect(),
-            inputs_per_shard: self.inputs_per_shard(),
+    /// The inputs that have an outcome.
+    fn done(&self) -> Bits {
+        let mut done = Bits::default();
+        let finished = 0..self.finished.len() as u64;
+        for part in finished.chain(self.whole.iter().chain(&self.published).copied()) {
+            let first = part * self.inputs_per_shard();
+            (first..first + self.inputs_of(part)).for_each(|input| done.insert(input));
         }
+        let journaled = self.open.values().flat_map(Journal::inputs);
+        journaled.for_each(|input| done.insert(input));
+        done
     }
 
     fn add(&mut self, outcome: &Outcome) -> Result<()> {
         let part = outcome.input / self.inputs_per_shard();
-        let journal = match self.open.entry(part) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let path = self.corpus.journal_path(usize::try_from(part)?);
-                entry.insert(Journal::open(&path)?)
-            }
+        let mut journal = match self.open.remove(&part) {
+            Some(journal) => journal,
+            None => Journal::open(&self.corpus.journal_path(usize::try_from(part)?))?,
         };
         journal.append(outcome)?;
+        self.keep(part, journal);
         self.publish_ready()
+    }
+
+    /// Remembers a journal: what is in it while outcomes are missing, only that it is whole then.
+    fn keep(&mut self, part: u64, journal: Journal) {
+        if journal.len() as u64 == self.inputs_of(part) {
+            self.whole.insert(part);
+        } else {
+            self.open.insert(part, journal);
+        }
     }
 
     /// Writes the shards of the parts that are next in order and whole.
     fn publish_ready(&mut self) -> Result<()> {
         loop {
-            let number = self.finished.len() as u64;
-            let is_whole = self
-                .open
-                .get(&number)
-                .is_some_and(|journal| journal.len() as u64 == self.inputs_of(number));
-            if !is_whole {
+            let number = self.finished.len();
+            if self.published.remove(&(number as u64))
+                && let Some(mut part) = self.corpus.part(number)?
+            {
+                part.ids = Vec::new();
+                self.finished.push(part);
+                continue;
+            }
+            if !self.whole.remove(&(number as u64)) {
                 return Ok(());
             }
-            let Some(mut journal) = self.open.remove(&number) else {
-                return Ok(());
-            };
-            let part = self.write_part(usize::try_from(number)?, &mut journal)?;
-            self.corpus.publish(self.finished.len(), &part)?;
+            let journal = Journal::open(&self.corpus.journal_path(number))?;
+            let mut part = self.write_part(number, &journal)?;
+            self.corpus.publish(number, &part)?;
+            // They are in the set of those seen, and on disk.
+            part.ids = Vec::new();
             self.finished.push(part);
             journal.remove()?;
         }
     }
 
-    fn write_part(&mut self, number: usize, journal: &mut Journal) -> Result<Part> {
+    fn write_part(&mut self, number: usize, journal: &Journal) -> Result<Part> {
         let documents_name = Corpus::documents_name(number);
         let path = self.corpus.root().join(&documents_name);
         let mut writer = DocumentWriter::create(&path, &shard_info(self.config))?;
         let mut outcome_lines = Vec::new();
         let mut tally = Tally::default();
         let mut ids = Vec::new();
-        for outcome in journal.outcomes() {
+        for outcome in journal.outcomes()? {
             let mut outcome = outcome?;
             if let Some(document) = &outcome.document {
                 if self.seen.insert(document.id) {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 mod align;
 mod build;
+mod crawl;
 mod demo;
 mod generate;
 mod pack;
@@ -30,6 +31,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Crawl(crawl::Crawl),
     Build(build::Build),
     Align(align::Align),
     Pack(pack::Pack),
@@ -50,6 +52,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Demo(command) => command.run(),
+            Command::Crawl(command) => command.run(),
             Command::Build(command) => command.run(),
             Command::Align(command) => command.run(),
             Command::Pack(command) => command.run(),

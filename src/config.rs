@@ -20,6 +20,9 @@ pub struct BuildConfig {
     /// Pages fetched or waiting for their host at one time. Each may hold
     /// `crawler.max_page_bytes` while it is worked on.
     pub pages_in_flight: usize,
+    /// URLs read ahead of those in flight, so that other hosts are found while one is waited for.
+    /// Each takes about 300 bytes.
+    pub pages_waiting: usize,
     /// Images held as fetched bytes at one time. Each may hold `crawler.max_image_bytes`.
     pub images_in_flight: usize,
     /// Prepared images kept for pages that use the same picture, in bytes.
@@ -44,8 +47,9 @@ impl Default for BuildConfig {
             seed: 0,
             inputs_per_shard: 1000,
             pages_in_flight: 1024,
+            pages_waiting: 50_000,
             images_in_flight: 64,
-            image_cache_bytes: 256 << 20,
+            image_cache_bytes: 128 << 20,
             vocabulary_size: 32_000,
             crawler: m3w_crawler::Config::default(),
             align: m3w_dom_align::Config::default(),
@@ -68,6 +72,9 @@ pub struct FilterConfig {
     pub min_images: usize,
     /// Most images of a document; the rest are left out from the end.
     pub max_images: usize,
+    /// Most images of a document that are fetched to find those: a page of thousands of icons does
+    /// not cost its host thousands of requests.
+    pub max_images_fetched: usize,
 }
 
 impl Default for FilterConfig {
@@ -77,6 +84,7 @@ impl Default for FilterConfig {
             image: m3w_document::filter::image::Config::default(),
             min_images: 1,
             max_images: 30,
+            max_images_fetched: 200,
         }
     }
 }
@@ -91,6 +99,7 @@ impl BuildConfig {
         for (key, value) in [
             ("inputs_per_shard", self.inputs_per_shard),
             ("pages_in_flight", self.pages_in_flight),
+            ("pages_waiting", self.pages_waiting),
             ("images_in_flight", self.images_in_flight),
         ] {
             if value == 0 {

@@ -174,14 +174,41 @@ impl Corpus {
             }
             // The description comes first: a directory with anything else in it and without one is
             // not ours.
-            make_folder(&self.state_folder())?;
-            let text = toml::to_string(run).context("cannot write the configuration as TOML")?;
-            write_atomically(&self.run_path(), text.as_bytes())?;
+            self.describe(run)?;
         }
         for folder in ["documents", "sequences", "outcomes"] {
             make_folder(&self.root.join(folder))?;
         }
         Ok(Standing::Open)
+    }
+
+    /// Begins the state of a build anew beside the manifest of the finished one.
+    ///
+    /// # Errors
+    ///
+    /// If the directory holds another run, or the disk refuses.
+    pub fn begin_again(&self, run: &Run) -> Result<()> {
+        if let Standing::Open = self.begin(run)? {
+            bail!("the build in {} is not finished", self.root.display());
+        }
+        self.describe(run)
+    }
+
+    /// Takes the manifest away: from here on the build is under way again.
+    ///
+    /// # Errors
+    ///
+    /// If the disk refuses it.
+    pub fn withdraw_manifest(&self) -> Result<()> {
+        let path = self.root.join("manifest.json");
+        fs::remove_file(&path).with_context(|| format!("cannot delete {}", path.display()))
+    }
+
+    /// Writes down what the build is.
+    fn describe(&self, run: &Run) -> Result<()> {
+        make_folder(&self.state_folder())?;
+        let text = toml::to_string(run).context("cannot write the configuration as TOML")?;
+        Ok(write_atomically(&self.run_path(), text.as_bytes())?)
     }
 
     fn refuse_other(&self, found: &Run, run: &Run) -> Result<()> {
@@ -218,14 +245,25 @@ impl Corpus {
     /// If a record of the state is broken.
     pub fn parts(&self) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
-        while let Ok(text) = fs::read_to_string(self.part_path(parts.len())) {
-            let part = serde_json::from_str(&text).with_context(|| {
-                let path = self.part_path(parts.len());
-                format!("{} is broken: delete it and build again", path.display())
-            })?;
+        while let Some(part) = self.part(parts.len())? {
             parts.push(part);
         }
         Ok(parts)
+    }
+
+    /// A part, if it is finished.
+    ///
+    /// # Errors
+    ///
+    /// If its record is broken.
+    pub fn part(&self, number: usize) -> Result<Option<Part>> {
+        let path = self.part_path(number);
+        let Ok(text) = fs::read_to_string(&path) else {
+            return Ok(None);
+        };
+        serde_json::from_str(&text)
+            .map(Some)
+            .with_context(|| format!("{} is broken: delete it and build again", path.display()))
     }
 
     /// Records that a part is finished; its files must be in place.

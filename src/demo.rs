@@ -12,7 +12,7 @@ use m3w_shards::{DocumentReader, Manifest};
 use tokio::sync::watch;
 
 use crate::answer::answer;
-use crate::build::{BuildOptions, build};
+use crate::build::{BuildOptions, Web, build};
 use crate::config::{self, BuildConfig};
 use crate::corpus::Corpus;
 use crate::source::Source;
@@ -62,6 +62,10 @@ pub fn build_site(out: &Path, threads: usize, stop: &watch::Receiver<bool>) -> R
         config,
         tokenizer: None,
         fetch_missing_images: true,
+        web: Web::Live,
+        retry: None,
+        metrics: None,
+        prometheus: None,
         threads,
         is_quiet: true,
     };

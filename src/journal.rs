@@ -117,7 +117,7 @@ pub struct OutcomeLine<'a> {
 }
 
 /// An image that was left out.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageDrop {
     /// Its URL, as written on the page where it could not be resolved.
     pub url: String,
@@ -126,11 +126,11 @@ pub struct ImageDrop {
 }
 
 /// The outcomes of one shard's inputs. Memory held is 24 bytes or so for each record, and one
-/// record while reading or writing.
+/// record while reading or writing. The file is open only while it is read or written: one slow
+/// host can hold more shards unfinished than a process may have files.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
     end: u64,
     /// Offset and length of each record's body, by input.
     records: BTreeMap<u64, (u64, u32)>,
@@ -168,7 +168,6 @@ impl Journal {
         file.set_len(end).with_context(context)?;
         Ok(Self {
             path: path.to_owned(),
-            file,
             end,
             records,
         })
@@ -209,12 +208,14 @@ impl Journal {
         record.extend(length.to_le_bytes());
         record.extend(crc32fast::hash(&body).to_le_bytes());
         record.extend(&body);
-        self.file
-            .seek(SeekFrom::Start(self.end))
-            .and_then(|_| self.file.write_all(&record))
-            .with_context(|| {
-                format!("cannot write to {}: is the disk full?", self.path.display())
-            })?;
+        let write = || {
+            let mut file = OpenOptions::new().write(true).open(&self.path)?;
+            file.seek(SeekFrom::Start(self.end))?;
+            file.write_all(&record)
+        };
+        write().with_context(|| {
+            format!("cannot write to {}: is the disk full?", self.path.display())
+        })?;
         self.records
             .insert(outcome.input, (self.end + HEADER_BYTES, length));
         self.end += record.len() as u64;
@@ -222,17 +223,23 @@ impl Journal {
     }
 
     /// The outcomes in the order of the inputs.
-    pub fn outcomes(&mut self) -> impl Iterator<Item = Result<Outcome>> {
-        let (file, path) = (&mut self.file, &self.path);
-        self.records.values().map(move |&(offset, length)| {
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened; items are errors where it cannot be read.
+    pub fn outcomes(&self) -> Result<impl Iterator<Item = Result<Outcome>>> {
+        let path = &self.path;
+        let context = || format!("cannot read {}", path.display());
+        let mut file = File::open(path).with_context(context)?;
+        Ok(self.records.values().map(move |&(offset, length)| {
             let mut body = vec![0; length as usize];
             file.seek(SeekFrom::Start(offset))
                 .and_then(|_| file.read_exact(&mut body))
-                .with_context(|| format!("cannot read {}", path.display()))?;
+                .with_context(context)?;
             postcard::from_bytes(&body).with_context(|| {
                 format!("{} was written by another version of m3w", path.display())
             })
-        })
+        }))
     }
 
     /// Deletes the file.
@@ -292,8 +299,8 @@ mod tests {
             journal.append(&outcome(input)).unwrap();
         }
         drop(journal);
-        let mut journal = Journal::open(&path).unwrap();
-        let inputs: Vec<Outcome> = journal.outcomes().collect::<Result<_>>().unwrap();
+        let journal = Journal::open(&path).unwrap();
+        let inputs: Vec<Outcome> = journal.outcomes().unwrap().collect::<Result<_>>().unwrap();
         assert_eq!(inputs, [outcome(0), outcome(1), outcome(2)]);
     }
 

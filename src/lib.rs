@@ -17,18 +17,24 @@
 
 pub mod answer;
 pub mod archive;
+pub mod bits;
 pub mod build;
 pub mod cmd;
 pub mod config;
 pub mod corpus;
+pub mod crawl;
 pub mod demo;
 pub mod input;
 pub mod journal;
+pub mod metrics;
 pub mod pack;
 pub mod page_files;
 pub mod pictures;
 pub mod pipeline;
 pub mod progress;
+pub mod repeats;
+pub mod retry;
+pub mod seen;
 pub mod source;
 pub mod summary;
 pub mod trainer;

@@ -11,7 +11,6 @@ use tracing_subscriber::EnvFilter;
 const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    m3w::model::keep_freed_memory();
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("M3W_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

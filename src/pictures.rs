@@ -5,6 +5,7 @@ use std::sync::Arc;
 use data_url::DataUrl;
 use futures_util::future::join_all;
 use m3w_crawler::Crawler;
+use m3w_document::image::Media;
 use m3w_document::image::prepare;
 use m3w_document::{ConsentSignal, Image, ImageRef, Reason};
 use moka::future::Cache;
@@ -82,7 +83,14 @@ impl Pictures {
             }
             picture = self.cached(url).await.or(picture);
         }
-        picture.map(|image| Image { reference, ..image })
+        picture.map(|image| {
+            let mut reference = reference;
+            // What only its bytes tell; what the page says of it goes before.
+            if reference.media == Media::Image {
+                reference.media = image.reference.media.clone();
+            }
+            Image { reference, ..image }
+        })
     }
 
     async fn cached(&self, url: &Url) -> Result<Image, Reason> {

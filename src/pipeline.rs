@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use m3w_crawler::{Crawler, Page};
 use m3w_document::{
     ConsentSignal, Document, Image, ImageRef, Reason, Verdict, WarcLocation, filter,
@@ -34,21 +33,22 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline that uses `threads` processor threads at a time, and takes images from `archive`
-    /// where it has them.
-    ///
-    /// # Errors
-    ///
-    /// If the crawler's configuration cannot work.
-    pub fn new(config: Arc<BuildConfig>, archive: Archive, threads: usize) -> Result<Self> {
-        let crawler = Crawler::new(config.crawler.clone()).context("cannot start the crawler")?;
+    /// where it has them, everything else by `crawler`.
+    #[must_use]
+    pub fn new(
+        config: Arc<BuildConfig>,
+        crawler: Crawler,
+        archive: Archive,
+        threads: usize,
+    ) -> Self {
         let workers = Arc::new(Semaphore::new(threads));
         let pictures = Pictures::new(&config, crawler.clone(), archive, Arc::clone(&workers));
-        Ok(Self {
+        Self {
             config,
             crawler,
             pictures,
             workers,
-        })
+        }
     }
 
     /// What the crawler has done so far.
@@ -133,31 +133,37 @@ impl Pipeline {
     }
 
     /// The document with its images fetched, decoded and judged; those that fail are left out.
+    ///
+    /// As many are asked for at a time as may still be kept: a page of a thousand pictures does not
+    /// cost its host a thousand requests when thirty stay.
     async fn with_images(
         &self,
         document: Document<ImageRef>,
         dropped: &mut Vec<ImageDrop>,
     ) -> Document<Image> {
         let references: Vec<ImageRef> = document.images().cloned().collect();
-        let pictures = self.pictures.fetch_all(references).await;
-        let mut verdicts = pictures.into_iter();
+        let most = self.config.filter.max_images;
+        let mut verdicts = Vec::with_capacity(references.len());
         let mut kept_images = 0;
-        document.filter_map_images(|reference| {
-            let verdict = verdicts
-                .next()
-                .unwrap_or(Err(Reason::new("decode/failed")))
-                .and_then(|image| {
+        let tried = references.len().min(self.config.filter.max_images_fetched);
+        let mut rest = &references[..tried];
+        while kept_images < most && !rest.is_empty() {
+            let (next, behind) = rest.split_at(rest.len().min(most - kept_images));
+            rest = behind;
+            for picture in self.pictures.fetch_all(next.to_vec()).await {
+                let verdict = picture.and_then(|image| {
                     kept(filter::image::verdict(&image, &self.config.filter.image))?;
-                    if kept_images == self.config.filter.max_images {
-                        return Err(Reason::new("filter/too-many-images"));
-                    }
                     Ok(image)
                 });
-            match verdict {
-                Ok(image) => {
-                    kept_images += 1;
-                    Some(image)
-                }
+                kept_images += usize::from(verdict.is_ok());
+                verdicts.push(verdict);
+            }
+        }
+        let mut verdicts = verdicts.into_iter();
+        document.filter_map_images(|reference| {
+            let too_many = Err(Reason::new("filter/too-many-images"));
+            match verdicts.next().unwrap_or(too_many) {
+                Ok(image) => Some(image),
                 Err(reason) => {
                     let url = shown_url(&reference.url);
                     dropped.push(ImageDrop { url, reason });

@@ -1,6 +1,5 @@
 //! What a build reads: a list of URLs, or WARC files.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,8 +11,10 @@ use m3w_document::{DocumentId, Reason, Sha256};
 use sha2::Digest;
 use url::Url;
 
+use crate::bits::Bits;
 use crate::input;
 use crate::pipeline::fetch_reason;
+use crate::repeats::Repeats;
 
 /// Where a build's pages come from.
 #[derive(Debug, Clone)]
@@ -51,11 +52,42 @@ pub enum Item {
     Refused(Reason),
 }
 
+/// How many inputs a source has, and which of them repeat an earlier one.
+#[derive(Debug)]
+pub struct Survey {
+    /// Inputs, repeats among them.
+    pub total: u64,
+    /// Numbers of the inputs whose URL an earlier one has.
+    pub repeats: Bits,
+}
+
 impl Source {
-    /// All inputs in their order, the same at each call.
+    /// Counts the inputs and finds those that repeat an earlier one. Memory does not grow with the
+    /// list but for a bit for each line.
     ///
-    /// A URL that was listed before is refused as a duplicate; the set of those seen takes about
-    /// 30 bytes for each.
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn survey(&self, config: &m3w_crawler::Config) -> Result<Survey> {
+        let mut total = 0;
+        let mut repeats = Repeats::default();
+        for entry in self.entries(config, &Bits::default())? {
+            let entry = entry?;
+            total += 1;
+            // Pages of an archive are told apart when they are written: by the page's own URL.
+            if let Item::Url(url) = &entry.item {
+                let [a, b, c, d, e, f, g, h, ..] = DocumentId::of(url).0;
+                repeats.add(u64::from_le_bytes([a, b, c, d, e, f, g, h]), entry.number)?;
+            }
+        }
+        Ok(Survey {
+            total,
+            repeats: repeats.finish()?,
+        })
+    }
+
+    /// All inputs in their order, the same at each call. Those in `repeats` are refused as
+    /// duplicates.
     ///
     /// # Errors
     ///
@@ -64,15 +96,24 @@ impl Source {
     pub fn entries(
         &self,
         config: &m3w_crawler::Config,
+        repeats: &Bits,
     ) -> Result<Box<dyn Iterator<Item = Result<Entry>>>> {
         let items: Box<dyn Iterator<Item = Result<(String, Item)>>> = match self {
             Self::Urls { path, column } => {
-                let mut seen = HashSet::new();
-                Box::new(input::urls(path, column)?.map(move |text| {
-                    let text = text?;
-                    let item = url_item(&text, &mut seen);
-                    Ok((text, item))
-                }))
+                let repeats = repeats.clone();
+                Box::new(
+                    input::urls(path, column)?
+                        .zip(0..)
+                        .map(move |(text, number)| {
+                            let text = text?;
+                            let item = if repeats.contains(number) {
+                                Item::Refused(Reason::new("dedup/listed-before"))
+                            } else {
+                                url_item(&text)
+                            };
+                            Ok((text, item))
+                        }),
+                )
             }
             Self::Warc(paths) => {
                 let config = config.clone();
@@ -128,15 +169,14 @@ impl Source {
     }
 }
 
-fn url_item(text: &str, seen: &mut HashSet<DocumentId>) -> Item {
+fn url_item(text: &str) -> Item {
     // What stood here was no text: escaped, the sign that replaces it would name another page.
     if text.contains(char::REPLACEMENT_CHARACTER) {
         return Item::Refused(Reason::new("fetch/bad-url"));
     }
     match normalise(text) {
         Err(failure) => Item::Refused(fetch_reason(failure)),
-        Ok(url) if seen.insert(DocumentId::of(&url)) => Item::Url(url),
-        Ok(_) => Item::Refused(Reason::new("dedup/listed-before")),
+        Ok(url) => Item::Url(url),
     }
 }
 
@@ -173,8 +213,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_text_is_refused_and_not_escaped() {
-        let mut seen = HashSet::new();
-        let mut is_url = |text: &str| matches!(url_item(text, &mut seen), Item::Url(_));
+        let is_url = |text: &str| matches!(url_item(text), Item::Url(_));
         assert!(!is_url("https://a.test/\u{fffd}"));
         assert!(is_url("https://a.test/ü"));
     }

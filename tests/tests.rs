@@ -6,10 +6,13 @@
 )]
 
 mod journeys {
+    mod crawl;
     mod determinism;
     mod errors;
     mod interruption;
     mod readers;
+    mod replay;
+    mod retry;
     mod road;
     mod site;
     mod stored_pages;

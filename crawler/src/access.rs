@@ -1,4 +1,4 @@
-//! What each origin's `robots.txt` allows, fetched once and remembered.
+//! What each origin allows in its `robots.txt` and in files on reuse, fetched once and remembered.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::consent::Signal;
+use crate::reservations::Reservations;
 use crate::robots::{Robots, Rules};
 use crate::{Failure, FailureKind, PRODUCT_TOKEN};
 
@@ -22,36 +24,84 @@ const RETRY_UNAVAILABLE: Duration = Duration::from_secs(300);
 /// What one origin allows.
 #[derive(Debug, Clone)]
 pub(crate) enum Access {
-    /// What its `robots.txt` says; nothing, if it has none.
-    Rules(Arc<Rules>),
+    /// What its files say; nothing, if it has none.
+    Rules(Arc<OriginRules>),
     /// Nothing for now: the file could not be had.
     Unavailable(Failure),
 }
 
-impl Access {
+/// What the files of one origin say.
+#[derive(Debug, Default)]
+pub(crate) struct OriginRules {
+    robots: Rules,
+    sitemaps: Vec<String>,
+    reservations: Reservations,
+}
+
+/// What an origin says of one URL that may be asked for.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Permission {
+    /// The pause that it asks for.
+    pub(crate) crawl_delay: Option<Duration>,
+    /// Its statements on reuse in files of their own.
+    pub(crate) signals: Vec<Signal>,
+}
+
+impl OriginRules {
     /// What follows from the answer to `/robots.txt`: RFC 9309, 2.3.1. A 4xx status (also 401 and
     /// 403) means that there is none, more redirects than five likewise; anything else that is not
-    /// a file closes the origin for now.
-    pub(crate) fn from_answer(answer: Result<Vec<u8>, Failure>) -> Self {
+    /// a file closes the origin for now: the failure.
+    pub(crate) fn from_answer(answer: Result<Vec<u8>, Failure>) -> Result<Self, Failure> {
         match answer {
             Ok(bytes) => {
-                let rules = Robots::parse(&bytes).rules_for(PRODUCT_TOKEN);
-                Self::Rules(Arc::new(rules))
+                let robots = Robots::parse(&bytes);
+                Ok(Self {
+                    robots: robots.rules_for(PRODUCT_TOKEN),
+                    sitemaps: robots.sitemaps().to_vec(),
+                    reservations: Reservations::default(),
+                })
             }
             Err(failure) => match failure.kind {
-                FailureKind::Http(429) => Self::Unavailable(failure),
-                FailureKind::Http(400..=499) | FailureKind::RedirectLimit => {
-                    Self::Rules(Arc::default())
-                }
-                _ => Self::Unavailable(failure),
+                FailureKind::Http(429) => Err(failure),
+                FailureKind::Http(400..=499) | FailureKind::RedirectLimit => Ok(Self::default()),
+                _ => Err(failure),
             },
         }
     }
 
-    /// Checks one URL; gives the pause that the origin asks for.
-    pub(crate) fn check(&self, url: &Url) -> Result<Option<Duration>, Failure> {
+    /// Whether its `robots.txt` allows the URL.
+    pub(crate) fn is_allowed(&self, url: &Url) -> bool {
+        self.robots.is_allowed(url.as_str())
+    }
+
+    pub(crate) fn crawl_delay(&self) -> Option<Duration> {
+        self.robots.crawl_delay()
+    }
+
+    /// What its `robots.txt` names as sitemaps.
+    pub(crate) fn sitemaps(&self) -> &[String] {
+        &self.sitemaps
+    }
+
+    pub(crate) fn with_reservations(mut self, reservations: Reservations) -> Self {
+        self.reservations = reservations;
+        self
+    }
+
+    fn size(&self) -> usize {
+        let sitemaps: usize = self.sitemaps.iter().map(String::len).sum();
+        self.robots.size() + self.reservations.size() + sitemaps
+    }
+}
+
+impl Access {
+    /// Checks one URL.
+    pub(crate) fn check(&self, url: &Url) -> Result<Permission, Failure> {
         match self {
-            Self::Rules(rules) if rules.is_allowed(url.as_str()) => Ok(rules.crawl_delay()),
+            Self::Rules(rules) if rules.is_allowed(url) => Ok(Permission {
+                crawl_delay: rules.crawl_delay(),
+                signals: rules.reservations.signals(url),
+            }),
             Self::Rules(_) => Err(Failure::new(
                 FailureKind::Robots,
                 format!(
@@ -144,8 +194,11 @@ mod tests {
             .map(|text| text.as_bytes().to_vec())
             .map_err(|kind| Failure::new(kind, ""));
         let url = Url::parse("https://h.test/p").unwrap();
-        let checked = Access::from_answer(answer).check(&url);
-        checked.err().map(|failure| failure.kind)
+        let access = match OriginRules::from_answer(answer) {
+            Ok(rules) => Access::Rules(Arc::new(rules)),
+            Err(failure) => Access::Unavailable(failure),
+        };
+        access.check(&url).err().map(|failure| failure.kind)
     }
 
     #[test]

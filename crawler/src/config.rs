@@ -53,6 +53,9 @@ pub struct Config {
     pub max_retry_after_s: u64,
     /// Whether `robots.txt` is asked for and kept to.
     pub robots: bool,
+    /// Whether each origin is asked for `/.well-known/tdmrep.json` and `/ai.txt`, two requests
+    /// more, and what they reserve is kept to.
+    pub opt_out_files: bool,
     /// How long a `robots.txt` stays valid; RFC 9309, 2.4 allows 24 hours.
     pub robots_ttl_s: u64,
 }
@@ -79,6 +82,7 @@ impl Default for Config {
             retries: 2,
             max_retry_after_s: 60,
             robots: true,
+            opt_out_files: true,
             robots_ttl_s: 24 * 60 * 60,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! What was seen travels with each page as [`Signal`]s; what to do about it is one pure function,
 //! [`decide`]. Read are `X-Robots-Tag` headers, `<meta name=robots>` and `<meta>` with our own
-//! product token, and the TDM Reservation Protocol's header and `<meta>`.
+//! product token, the TDM Reservation Protocol's header, `<meta>` and file, and `ai.txt`
+//! ([`crate::Reservations`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::meta::Meta;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Signal {
     /// Where it stood: `x-robots-tag`, `meta-robots`, `meta-mwwbot`, `tdm-reservation`,
-    /// `meta-tdm-reservation`.
+    /// `meta-tdm-reservation`, `tdmrep.json`, `ai.txt`.
     pub channel: String,
     /// Its text.
     pub value: String,
@@ -32,6 +33,11 @@ impl Decision {
     const KEEP: Self = Self {
         page_allowed: true,
         images_allowed: true,
+    };
+
+    const DROP: Self = Self {
+        page_allowed: false,
+        images_allowed: false,
     };
 
     fn and(self, other: Self) -> Self {
@@ -84,7 +90,8 @@ pub fn decide(signals: &[Signal], agent: &str) -> Decision {
     signals
         .iter()
         .map(|signal| match signal.channel.as_str() {
-            "tdm-reservation" | "meta-tdm-reservation" => decide_tdm(&signal.value),
+            "tdm-reservation" | "meta-tdm-reservation" | "tdmrep.json" => decide_tdm(&signal.value),
+            "ai.txt" => Decision::DROP,
             "x-robots-tag" => decide_robots_tag(&signal.value, agent),
             _ => signal
                 .value

@@ -1,5 +1,6 @@
 //! The crawler: every rule of this crate in the order in which a URL meets them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -8,17 +9,21 @@ use bytes::Bytes;
 use reqwest::header::{LOCATION, RETRY_AFTER};
 use url::Url;
 
-use crate::access::{Access, AccessCache};
-use crate::address::{AddressRules, tidy};
-use crate::fetch::{self, Answer, Deadlines};
+use crate::access::{Access, AccessCache, OriginRules, Permission};
+use crate::address::{AddressRules, normalise, tidy};
+use crate::dns::{CheckedResolver, LookUp, SystemLookUp};
+use crate::fetch::{self, Answer, Deadlines, Received};
+use crate::links::{MAX_SITEMAP_BYTES, Sitemap};
 use crate::meta::{Meta, metas};
 use crate::page::{
     check_image_consent, check_page_consent, is_binary, is_html_type, looks_like_html,
     settle_consent,
 };
 use crate::politeness::{Permit, Politeness};
+use crate::reservations::{self, AI_TXT_PATH, Reservations, TDMREP_PATH};
 use crate::wait::{meta_refresh, retry_after};
-use crate::{Body, Config, Error, Failure, FailureKind, Page, charset, robots};
+use crate::warc::{Exchange, Replay, WarcWriter};
+use crate::{Body, Config, Error, Failure, FailureKind, Page, Signal, charset, robots};
 
 /// Redirects followed from a `robots.txt`: RFC 9309, 2.3.1.2 asks for at least five.
 const MAX_ROBOTS_REDIRECTS: usize = 5;
@@ -31,7 +36,8 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 
 const ACCEPT_PAGE: &str = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1";
 const ACCEPT_IMAGE: &str = "image/webp,image/png,image/jpeg,image/*;q=0.8,*/*;q=0.1";
-const ACCEPT_ROBOTS: &str = "text/plain,*/*;q=0.1";
+const ACCEPT_SITEMAP: &str = "application/xml,text/xml,text/plain;q=0.5,*/*;q=0.1";
+const ACCEPT_FILE: &str = "text/plain,application/json,*/*;q=0.1";
 
 /// Fetches pages and images. A clone shares connections, pauses and everything remembered.
 #[derive(Clone)]
@@ -41,13 +47,22 @@ pub struct Crawler {
 
 struct Shared {
     config: Config,
-    client: reqwest::Client,
+    web: Web,
+    archive: Option<WarcWriter>,
     rules: AddressRules,
     deadlines: Deadlines,
     politeness: Politeness,
     access: AccessCache,
     requests: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// Where answers come from.
+enum Web {
+    /// The servers that URLs name.
+    Live(reqwest::Client),
+    /// What an earlier crawl wrote down of them.
+    Kept(Replay),
 }
 
 /// What a crawler has done so far.
@@ -66,15 +81,43 @@ pub struct Stats {
 enum Wanted {
     Page,
     Image,
+    /// A list of pages: `sitemap.xml`.
+    Sitemap,
     /// Not itself subject to `robots.txt`.
     Robots,
+    /// A file of statements on reuse; its `robots.txt` has been looked into already.
+    Statement,
+}
+
+impl Wanted {
+    fn accept(self) -> &'static str {
+        match self {
+            Self::Page => ACCEPT_PAGE,
+            Self::Image => ACCEPT_IMAGE,
+            Self::Sitemap => ACCEPT_SITEMAP,
+            Self::Robots | Self::Statement => ACCEPT_FILE,
+        }
+    }
 }
 
 /// An answer with status 200, and the right to go on reading it.
 struct Found {
     url: Url,
+    wanted: Wanted,
     answer: Answer,
-    permit: Permit,
+    /// What files of its origin say on reuse.
+    signals: Vec<Signal>,
+    /// The host's connection is ours until the body has come.
+    _permit: Permit,
+}
+
+impl Found {
+    /// All statements on reuse that are known before the body is read.
+    fn signals(&self) -> Vec<Signal> {
+        let mut signals = self.signals.clone();
+        signals.extend(self.answer.signals());
+        signals
+    }
 }
 
 /// How one request ended.
@@ -90,20 +133,79 @@ impl Crawler {
     ///
     /// [`Error::Config`] if a setting cannot work; [`Error::Client`] if TLS cannot be set up.
     pub fn new(config: Config) -> Result<Self, Error> {
+        Self::with_look_up(config, Arc::new(SystemLookUp))
+    }
+
+    /// The same with another way from names to addresses. Whatever it answers passes the address
+    /// rules.
+    ///
+    /// # Errors
+    ///
+    /// As [`Crawler::new`].
+    pub fn with_look_up(config: Config, look_up: Arc<dyn LookUp>) -> Result<Self, Error> {
         config.check()?;
-        let rules = AddressRules::new(&config);
-        Ok(Self {
+        let resolver = CheckedResolver::new(&config, look_up);
+        let client = fetch::client(&config, resolver)?;
+        Ok(Self::from_parts(config, Web::Live(client), None))
+    }
+
+    /// A crawler that also writes all it asks and gets into WARC files in `folder`. They are on
+    /// disk before the page or image is handed on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Crawler::new`]; also if the folder cannot be written.
+    pub fn archiving(config: Config, folder: &Path) -> Result<Self, Error> {
+        config.check()?;
+        let writer = WarcWriter::open(folder, config.user_agent())?;
+        let resolver = CheckedResolver::new(&config, Arc::new(SystemLookUp));
+        let client = fetch::client(&config, resolver)?;
+        Ok(Self::from_parts(config, Web::Live(client), Some(writer)))
+    }
+
+    /// A crawler that takes every answer from the WARC files of an earlier one and asks nobody.
+    /// All rules but the pauses are kept to again, so that the same URLs come to the same ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`], or as [`Replay::open`].
+    pub fn replaying(config: Config, folder: &Path) -> Result<Self, Error> {
+        config.check()?;
+        let largest = config.max_page_bytes.max(config.max_image_bytes);
+        let replay = Replay::open(folder, largest)?;
+        Ok(Self::from_parts(config, Web::Kept(replay), None))
+    }
+
+    fn from_parts(config: Config, web: Web, archive: Option<WarcWriter>) -> Self {
+        let politeness = match &web {
+            Web::Live(_) => Politeness::new(&config),
+            Web::Kept(_) => Politeness::without_pauses(&config),
+        };
+        Self {
             shared: Arc::new(Shared {
-                client: fetch::client(&config, &rules)?,
                 deadlines: Deadlines::new(&config),
-                politeness: Politeness::new(&config),
+                politeness,
                 access: AccessCache::new(Duration::from_secs(config.robots_ttl_s)),
                 requests: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
-                rules,
+                rules: AddressRules::new(&config),
+                web,
+                archive,
                 config,
             }),
-        })
+        }
+    }
+
+    /// Whether the archive that is written, if one is, holds all that was fetched so far.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Archive`] if the disk refused something.
+    pub fn check_archive(&self) -> Result<(), Error> {
+        self.shared
+            .archive
+            .as_ref()
+            .map_or(Ok(()), WarcWriter::check)
     }
 
     /// The settings.
@@ -135,17 +237,20 @@ impl Crawler {
         let mut redirects = 0;
         loop {
             let found = self.follow(target, Wanted::Page, &mut redirects).await?;
-            let signals = found.answer.signals();
-            check_page_consent(&signals)?;
             let content_type = found.answer.content_type().map(str::to_owned);
             let is_html = is_html_type(content_type.as_deref());
-            if is_html == Some(false) {
-                let detail = content_type.unwrap_or_default();
-                return Err(Failure::new(FailureKind::NotHtml, detail));
-            }
+            let check = |found: &Found| {
+                let signals = found.signals();
+                check_page_consent(&signals)?;
+                if is_html == Some(false) {
+                    let detail = content_type.clone().unwrap_or_default();
+                    return Err(Failure::new(FailureKind::NotHtml, detail));
+                }
+                Ok(signals)
+            };
             let fetched_at = found.answer.received_at;
             let final_url = found.url.clone();
-            let bytes = self.body(found, max_bytes).await?;
+            let (signals, bytes) = self.body(found, max_bytes, check).await?;
             if is_html.is_none() && !looks_like_html(&bytes) {
                 let detail = "no content type, and the bytes are no HTML";
                 return Err(Failure::new(FailureKind::NotHtml, detail));
@@ -188,11 +293,14 @@ impl Crawler {
         let mut redirects = 0;
         let target = tidy(url.clone())?;
         let found = self.follow(target, Wanted::Image, &mut redirects).await?;
-        let consent = found.answer.signals();
-        check_image_consent(&consent)?;
         let content_type = found.answer.content_type().map(str::to_owned);
         let final_url = found.url.clone();
-        let bytes = self.body(found, max_bytes).await?;
+        let check = |found: &Found| {
+            let signals = found.signals();
+            check_image_consent(&signals)?;
+            Ok(signals)
+        };
+        let (consent, bytes) = self.body(found, max_bytes, check).await?;
         Ok(Body {
             final_url,
             bytes: Bytes::from(bytes),
@@ -201,14 +309,149 @@ impl Crawler {
         })
     }
 
-    async fn body(&self, found: Found, max_bytes: usize) -> Result<Vec<u8>, Failure> {
-        found.answer.check_length(max_bytes)?;
-        let count = |bytes| self.count_bytes(bytes);
-        let body = found.answer.body(max_bytes, self.shared.deadlines, count);
-        let bytes = body.await;
-        // The host's connection is ours until the body has come.
-        drop(found.permit);
-        bytes
+    /// What a sitemap names: pages, and further sitemaps. Holds at most 100 MB while it is read.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] is the outcome for this URL, to be counted.
+    pub async fn fetch_sitemap(&self, url: &Url) -> Result<Sitemap, Failure> {
+        let mut redirects = 0;
+        let target = tidy(url.clone())?;
+        let found = self.follow(target, Wanted::Sitemap, &mut redirects).await?;
+        let (_, bytes) = self.body(found, MAX_SITEMAP_BYTES, |_| Ok(())).await?;
+        Ok(Sitemap::parse(&bytes))
+    }
+
+    /// The sitemaps of a URL's origin: those that its `robots.txt` names, else `/sitemap.xml`;
+    /// none where it may not be asked.
+    pub async fn sitemaps(&self, url: &Url) -> Vec<Url> {
+        if self.shared.rules.check(url).is_err() {
+            return Vec::new();
+        }
+        let Access::Rules(rules) = self.access(url).await else {
+            return Vec::new();
+        };
+        let named = rules.sitemaps().iter();
+        let named: Vec<Url> = named.filter_map(|text| normalise(text).ok()).collect();
+        if named.is_empty() {
+            return vec![at_path(url, "/sitemap.xml")];
+        }
+        named
+    }
+
+    /// The body of what was found, if its header passes the check and announces no more than the
+    /// cap.
+    async fn body<T>(
+        &self,
+        mut found: Found,
+        max_bytes: usize,
+        check: impl FnOnce(&Found) -> Result<T, Failure>,
+    ) -> Result<(T, Vec<u8>), Failure> {
+        let checked = check(&found).and_then(|checked| {
+            found.answer.check_length(max_bytes)?;
+            Ok(checked)
+        });
+        let checked = match checked {
+            Ok(checked) => checked,
+            Err(failure) => {
+                let head = self.record(&found.url, found.wanted, &found.answer, None, None);
+                head.await;
+                return Err(failure);
+            }
+        };
+        let received = self.receive(&mut found, max_bytes).await;
+        received.decoded.map(|bytes| (checked, bytes))
+    }
+
+    async fn receive(&self, found: &mut Found, max_bytes: usize) -> Received {
+        let keeps_raw = self.shared.archive.is_some();
+        let count = |bytes: usize| {
+            self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        };
+        let deadlines = self.shared.deadlines;
+        let mut received = found
+            .answer
+            .receive(max_bytes, deadlines, keeps_raw, count)
+            .await;
+        if keeps_raw {
+            let raw = Bytes::from(std::mem::take(&mut received.raw));
+            let failure = received.decoded.as_ref().err();
+            self.record(&found.url, found.wanted, &found.answer, Some(raw), failure)
+                .await;
+        }
+        received
+    }
+
+    /// Writes down an answer: with its body, or its head alone where nobody wanted more; and what
+    /// went wrong with it.
+    async fn record(
+        &self,
+        url: &Url,
+        wanted: Wanted,
+        answer: &Answer,
+        body: Option<Bytes>,
+        failure: Option<&Failure>,
+    ) {
+        if self.shared.archive.is_none() {
+            return;
+        }
+        let truncated = match (&body, failure.map(|failure| failure.kind)) {
+            (None, _) | (_, Some(FailureKind::TooLarge)) => Some("length"),
+            (_, Some(FailureKind::Timeout | FailureKind::TooSlow)) => Some("time"),
+            (_, Some(FailureKind::Truncated)) => Some("disconnect"),
+            (_, Some(_)) => Some("unspecified"),
+            (Some(_), None) => None,
+        };
+        let exchange = Exchange {
+            url: url.clone(),
+            request_headers: vec![
+                ("User-Agent", self.shared.config.user_agent()),
+                ("Accept", wanted.accept().to_owned()),
+                ("Accept-Encoding", crate::body::ACCEPT_ENCODING.to_owned()),
+            ],
+            status: answer.status,
+            headers: answer.headers.clone(),
+            is_http2: answer.is_http2,
+            address: answer.address,
+            body: body.unwrap_or_default(),
+            received_at: answer.received_at,
+            truncated,
+        };
+        let failure = failure.cloned();
+        let received_at = answer.received_at;
+        let url = url.clone();
+        self.on_archive(move |archive| {
+            archive.write_exchange(&exchange);
+            if let Some(failure) = failure {
+                archive.write_failure(&url, &failure.reason(), &failure.detail, received_at);
+            }
+        })
+        .await;
+    }
+
+    /// Writes down that there was no answer.
+    async fn record_failure(&self, url: &Url, failure: &Failure) {
+        if self.shared.archive.is_none() {
+            return;
+        }
+        let (url, failure) = (url.clone(), failure.clone());
+        let now = fetch::unix_seconds(SystemTime::now());
+        self.on_archive(move |archive| {
+            archive.write_failure(&url, &failure.reason(), &failure.detail, now);
+        })
+        .await;
+    }
+
+    /// Compressing and writing stay off the runtime.
+    async fn on_archive(&self, write: impl FnOnce(&WarcWriter) + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::task::spawn_blocking(move || {
+            if let Some(archive) = &shared.archive {
+                write(archive);
+            }
+        });
+        // It cannot panic, and is cut off only when the runtime ends.
+        let _ = task.await;
     }
 
     /// Asks for the URL and for wherever it leads, until something is found.
@@ -221,11 +464,17 @@ impl Crawler {
         let mut url = url;
         loop {
             self.shared.rules.check(&url)?;
-            let crawl_delay = match wanted {
-                Wanted::Robots => None,
-                Wanted::Page | Wanted::Image => self.check_robots(&url).await?,
+            let permission = match wanted {
+                Wanted::Robots | Wanted::Statement => Permission::default(),
+                Wanted::Page | Wanted::Image | Wanted::Sitemap => self.check_access(&url).await?,
             };
-            match self.ask(url, wanted, crawl_delay).await? {
+            // What is closed by a file needs no request to be refused.
+            match wanted {
+                Wanted::Page => check_page_consent(&permission.signals).map(|_| ())?,
+                Wanted::Image => check_image_consent(&permission.signals)?,
+                Wanted::Sitemap | Wanted::Robots | Wanted::Statement => {}
+            }
+            match self.ask(url, wanted, permission).await? {
                 Step::Found(found) => return Ok(*found),
                 Step::Redirect(next) => {
                     *redirects += 1;
@@ -239,7 +488,7 @@ impl Crawler {
     fn check_redirects(&self, redirects: usize, wanted: Wanted) -> Result<(), Failure> {
         let limit = match wanted {
             Wanted::Robots => MAX_ROBOTS_REDIRECTS,
-            Wanted::Page | Wanted::Image => self.shared.config.max_redirects,
+            _ => self.shared.config.max_redirects,
         };
         if redirects > limit {
             let detail = format!("more than {limit} redirects");
@@ -249,26 +498,37 @@ impl Crawler {
     }
 
     /// One URL, asked for again where that may help.
-    async fn ask(
-        &self,
-        url: Url,
-        wanted: Wanted,
-        crawl_delay: Option<Duration>,
-    ) -> Result<Step, Failure> {
+    async fn ask(&self, url: Url, wanted: Wanted, permission: Permission) -> Result<Step, Failure> {
+        let Permission {
+            crawl_delay,
+            signals,
+        } = permission;
         let host = url.host_str().unwrap_or_default();
-        let accept = match wanted {
-            Wanted::Page => ACCEPT_PAGE,
-            Wanted::Image => ACCEPT_IMAGE,
-            Wanted::Robots => ACCEPT_ROBOTS,
+        let retries = match (&self.shared.web, wanted) {
+            // Nobody waits long for a file that hardly anybody has, and nothing changes in a kept
+            // answer.
+            (Web::Kept(_), _) | (_, Wanted::Statement) => 0,
+            (Web::Live(_), _) => self.shared.config.retries,
         };
         let mut attempt = 0;
         loop {
             let back_off = FIRST_BACK_OFF * 2_u32.saturating_pow(attempt);
-            let may_retry = attempt < self.shared.config.retries;
+            let may_retry = attempt < retries;
             attempt += 1;
-            let permit = self.shared.politeness.acquire(host, crawl_delay).await?;
+            let permit = match self.shared.politeness.acquire(host, crawl_delay).await {
+                Ok(permit) => permit,
+                Err(failure) => {
+                    self.record_failure(&url, &failure).await;
+                    return Err(failure);
+                }
+            };
             self.shared.requests.fetch_add(1, Ordering::Relaxed);
-            let sent = fetch::send(&self.shared.client, &url, accept, self.shared.deadlines).await;
+            let sent = match &self.shared.web {
+                Web::Live(client) => {
+                    fetch::send(client, &url, wanted.accept(), self.shared.deadlines).await
+                }
+                Web::Kept(replay) => replay.answer(&url).await,
+            };
             permit.answered();
             let answer = match sent {
                 Ok(answer) => answer,
@@ -277,18 +537,25 @@ impl Crawler {
                     tokio::time::sleep(back_off).await;
                     continue;
                 }
-                Err(failure) => return Err(failure),
-            };
-            match answer.status() {
-                200 | 203 => {
-                    permit.welcomed();
-                    let found = Found {
-                        url,
-                        answer,
-                        permit,
-                    };
-                    return Ok(Step::Found(Box::new(found)));
+                Err(failure) => {
+                    drop(permit);
+                    self.record_failure(&url, &failure).await;
+                    return Err(failure);
                 }
+            };
+            if matches!(answer.status, 200 | 203) {
+                permit.welcomed();
+                let found = Found {
+                    url,
+                    wanted,
+                    answer,
+                    signals,
+                    _permit: permit,
+                };
+                return Ok(Step::Found(Box::new(found)));
+            }
+            self.record(&url, wanted, &answer, None, None).await;
+            match answer.status {
                 301 | 302 | 303 | 307 | 308 => return redirect(&url, &answer).map(Step::Redirect),
                 status @ (429 | 503) => {
                     let asked = answer.header(&RETRY_AFTER);
@@ -312,35 +579,71 @@ impl Crawler {
         }
     }
 
-    /// The pause that the origin's `robots.txt` asks for, if it allows the URL.
-    async fn check_robots(&self, url: &Url) -> Result<Option<Duration>, Failure> {
-        if !self.shared.config.robots {
-            return Ok(None);
-        }
-        let origin = url.origin().ascii_serialization();
-        let access = self
-            .shared
-            .access
-            .get(&origin, self.fetch_robots(url))
-            .await;
-        access.check(url)
+    /// What the URL's origin says of it, if it allows it.
+    async fn check_access(&self, url: &Url) -> Result<Permission, Failure> {
+        self.access(url).await.check(url)
     }
 
-    async fn fetch_robots(&self, url: &Url) -> Access {
-        let mut robots_url = url.clone();
-        robots_url.set_path("/robots.txt");
-        robots_url.set_query(None);
+    async fn access(&self, url: &Url) -> Access {
+        let origin = url.origin().ascii_serialization();
+        self.shared
+            .access
+            .get(&origin, self.fetch_access(url))
+            .await
+    }
+
+    /// The files in which an origin says what it allows.
+    async fn fetch_access(&self, url: &Url) -> Access {
+        let rules = if self.shared.config.robots {
+            match self.fetch_robots(url).await {
+                Ok(rules) => rules,
+                Err(failure) => return Access::Unavailable(failure),
+            }
+        } else {
+            OriginRules::default()
+        };
+        if !self.shared.config.opt_out_files {
+            return Access::Rules(Arc::new(rules));
+        }
+        let tdmrep = self.fetch_statement(url, TDMREP_PATH, &rules).await;
+        let ai_txt = self.fetch_statement(url, AI_TXT_PATH, &rules).await;
+        let reservations = Reservations::parse(tdmrep.as_deref(), ai_txt.as_deref());
+        Access::Rules(Arc::new(rules.with_reservations(reservations)))
+    }
+
+    async fn fetch_robots(&self, url: &Url) -> Result<OriginRules, Failure> {
+        let robots_url = at_path(url, "/robots.txt");
         let mut redirects = 0;
         let fetched = async {
-            let found = self.follow_robots(robots_url, &mut redirects).await?;
-            let count = |bytes| self.count_bytes(bytes);
-            let deadlines = self.shared.deadlines;
-            let body = found.answer.body_start(robots::MAX_BYTES, deadlines, count);
-            let bytes = body.await;
-            drop(found.permit);
-            bytes
+            let mut found = self.follow_robots(robots_url, &mut redirects).await?;
+            let received = self.receive(&mut found, robots::MAX_BYTES).await;
+            match (received.decoded, received.start) {
+                // Of a file beyond the cap the beginning counts.
+                (Err(failure), Some(start)) if failure.kind == FailureKind::TooLarge => Ok(start),
+                (decoded, _) => decoded,
+            }
         };
-        Access::from_answer(fetched.await)
+        OriginRules::from_answer(fetched.await)
+    }
+
+    /// A file of statements on reuse, if the origin has it and lets us read it. Redirects are not
+    /// followed: where they lead, another origin speaks.
+    async fn fetch_statement(&self, url: &Url, path: &str, rules: &OriginRules) -> Option<Vec<u8>> {
+        let url = at_path(url, path);
+        if !rules.is_allowed(&url) {
+            return None;
+        }
+        let permission = Permission {
+            crawl_delay: rules.crawl_delay(),
+            signals: Vec::new(),
+        };
+        match self.ask(url, Wanted::Statement, permission).await.ok()? {
+            Step::Found(mut found) => {
+                let received = self.receive(&mut found, reservations::MAX_BYTES).await;
+                received.decoded.ok()
+            }
+            Step::Redirect(_) => None,
+        }
     }
 
     /// [`Crawler::follow`] behind a box: it asks for `robots.txt`, whose own fetch must not need
@@ -352,10 +655,14 @@ impl Crawler {
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Found, Failure>> + Send + 'a>> {
         Box::pin(self.follow(url, Wanted::Robots, redirects))
     }
+}
 
-    fn count_bytes(&self, bytes: usize) {
-        self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
+/// Another path of the same origin.
+fn at_path(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    url.set_path(path);
+    url.set_query(None);
+    url
 }
 
 fn status_failure(status: u16) -> Failure {
@@ -368,7 +675,7 @@ fn status_failure(status: u16) -> Failure {
 
 /// Where a redirect leads.
 fn redirect(url: &Url, answer: &Answer) -> Result<Url, Failure> {
-    let status = answer.status();
+    let status = answer.status;
     let location = answer.header(&LOCATION).ok_or_else(|| {
         let detail = format!("{status} without a readable Location");
         Failure::new(FailureKind::BadHttp, detail)

@@ -30,6 +30,23 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A WARC file or its folder cannot be written.
+    #[error("{path}: cannot be written, is the disk full?")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The archive of a crawl cannot be written on.
+    #[error("the WARC files in {folder} cannot be written on: {detail}; is the disk full?")]
+    Archive {
+        /// Where they are.
+        folder: PathBuf,
+        /// What the system says.
+        detail: String,
+    },
     /// A WARC file is damaged. Reading goes on at the next record that can be found.
     #[error(
         "{file}, offset {offset}: {detail}; the records around it are lost, fetch the file again if they matter"

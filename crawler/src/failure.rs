@@ -78,34 +78,97 @@ pub enum FailureKind {
     TooLarge,
     /// Asked for a page and got something else.
     NotHtml,
+    /// A link that was followed and looks as if it led on for ever.
+    Trap,
     /// A WARC record that only points to an earlier one.
     Revisit,
+    /// The bytes of a WARC record are not those that its digest was made of.
+    Digest,
+    /// The archive of the crawl that is replayed has no answer to it.
+    NotArchived,
 }
 
 impl FailureKind {
+    /// All kinds but those of a status.
+    const NAMED: [(Self, &'static str); 21] = [
+        (Self::BadUrl, "bad-url"),
+        (Self::PrivateAddress, "private-address"),
+        (Self::Robots, "robots"),
+        (Self::RobotsUnavailable, "robots-unavailable"),
+        (Self::Consent, "consent"),
+        (Self::Dns, "dns"),
+        (Self::Connect, "connect"),
+        (Self::Tls, "tls"),
+        (Self::Timeout, "timeout"),
+        (Self::TooSlow, "too-slow"),
+        (Self::RateLimited, "rate-limited"),
+        (Self::RedirectLimit, "redirect-limit"),
+        (Self::BadHttp, "bad-http"),
+        (Self::Encoding, "encoding"),
+        (Self::Truncated, "truncated"),
+        (Self::TooLarge, "too-large"),
+        (Self::NotHtml, "not-html"),
+        (Self::Trap, "trap"),
+        (Self::Revisit, "revisit"),
+        (Self::Digest, "digest"),
+        (Self::NotArchived, "not-archived"),
+    ];
+
     /// A stable name to count by.
     #[must_use]
     pub fn reason(self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::BadUrl => "bad-url",
-            Self::PrivateAddress => "private-address",
-            Self::Robots => "robots",
-            Self::RobotsUnavailable => "robots-unavailable",
-            Self::Consent => "consent",
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::TooSlow => "too-slow",
-            Self::Http(status) => return Cow::Owned(format!("http-{status}")),
-            Self::RateLimited => "rate-limited",
-            Self::RedirectLimit => "redirect-limit",
-            Self::BadHttp => "bad-http",
-            Self::Encoding => "encoding",
-            Self::Truncated => "truncated",
-            Self::TooLarge => "too-large",
-            Self::NotHtml => "not-html",
-            Self::Revisit => "revisit",
-        })
+        if let Self::Http(status) = self {
+            return Cow::Owned(format!("http-{status}"));
+        }
+        let named = Self::NAMED.iter().find(|(kind, _)| *kind == self);
+        Cow::Borrowed(named.map_or("unknown", |(_, name)| name))
+    }
+
+    /// The kind that is counted by this name.
+    #[must_use]
+    pub fn from_reason(reason: &str) -> Option<Self> {
+        if let Some(status) = reason.strip_prefix("http-") {
+            return status.parse().ok().map(Self::Http);
+        }
+        let named = Self::NAMED.iter().find(|(_, name)| *name == reason);
+        named.map(|(kind, _)| *kind)
+    }
+
+    /// Whether the same request may well succeed another day: what failed was the way to the
+    /// server or the server itself, not the URL, the rules or the content.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Http(status) => status == 408 || status == 425 || status >= 500,
+            kind => matches!(
+                kind,
+                Self::RobotsUnavailable
+                    | Self::Dns
+                    | Self::Connect
+                    | Self::Tls
+                    | Self::Timeout
+                    | Self::TooSlow
+                    | Self::RateLimited
+                    | Self::BadHttp
+                    | Self::Truncated
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_names_its_kind() {
+        for (kind, name) in FailureKind::NAMED {
+            assert_eq!(kind.reason(), name);
+            assert_eq!(FailureKind::from_reason(name), Some(kind));
+        }
+        let status = FailureKind::Http(503);
+        assert_eq!(status.reason(), "http-503");
+        assert_eq!(FailureKind::from_reason("http-503"), Some(status));
+        assert_eq!(FailureKind::from_reason("answered"), None);
     }
 }

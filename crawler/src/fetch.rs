@@ -2,19 +2,20 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
 };
-use reqwest::{Response, redirect};
+use reqwest::{Response, Version, redirect};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::address::AddressRules;
 use crate::body::{self, BodyDecoder};
 use crate::consent::{Signal, from_headers};
-use crate::dns::{CheckedResolver, NotPublic};
+use crate::dns::{CheckedResolver, Refusal};
 use crate::{Config, Error, Failure, FailureKind};
 
 /// A body may be slower than the minimum rate for this long: the first packets of a far server.
@@ -24,7 +25,7 @@ const RATE_GRACE: Duration = Duration::from_secs(5);
 const POOL_IDLE: Duration = Duration::from_secs(40);
 
 /// The HTTP client under our rules: no proxy, no cookies, no referrer, no redirects of its own.
-pub(crate) fn client(config: &Config, rules: &AddressRules) -> Result<reqwest::Client, Error> {
+pub(crate) fn client(config: &Config, resolver: CheckedResolver) -> Result<reqwest::Client, Error> {
     reqwest::Client::builder()
         .user_agent(config.user_agent())
         // A proxy would resolve and connect in our stead, past the address rules.
@@ -32,7 +33,7 @@ pub(crate) fn client(config: &Config, rules: &AddressRules) -> Result<reqwest::C
         // Each hop has to pass address rules, robots.txt and politeness.
         .redirect(redirect::Policy::none())
         .referer(false)
-        .dns_resolver(CheckedResolver::new(rules.clone()))
+        .dns_resolver(resolver)
         .connect_timeout(Duration::from_secs(config.connect_timeout_s))
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(config.connections_per_host)
@@ -60,10 +61,32 @@ impl Deadlines {
 
 /// An answer whose header has come.
 pub(crate) struct Answer {
-    response: Response,
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) is_http2: bool,
+    /// Who answered, if it was asked.
+    pub(crate) address: Option<SocketAddr>,
     started: Instant,
     /// Unix seconds.
     pub(crate) received_at: i64,
+    body: Source,
+}
+
+/// Where an answer's body comes from.
+enum Source {
+    Server(Response),
+    /// Kept from an earlier crawl; `None` when it was handed on.
+    Archive(Option<Bytes>),
+}
+
+/// A body that was read, as far as it went.
+pub(crate) struct Received {
+    /// The body, content coding undone; of a body beyond its cap or cut off, what went wrong.
+    pub(crate) decoded: Result<Vec<u8>, Failure>,
+    /// What there is of it in any case.
+    pub(crate) start: Option<Vec<u8>>,
+    /// The bytes as they came, if they were to be kept.
+    pub(crate) raw: Vec<u8>,
 }
 
 /// Sends a GET and waits for the header of the answer.
@@ -87,22 +110,39 @@ pub(crate) async fn send(
             Failure::new(FailureKind::Timeout, detail)
         })?
         .map_err(|error| request_failure(&error))?;
-    Ok(Answer {
-        response,
-        started,
-        received_at: unix_seconds(SystemTime::now()),
-    })
+    Ok(Answer::of(response, started))
 }
 
 impl Answer {
-    pub(crate) fn status(&self) -> u16 {
-        self.response.status().as_u16()
+    fn of(mut response: Response, started: Instant) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            headers: std::mem::take(response.headers_mut()),
+            is_http2: response.version() == Version::HTTP_2,
+            address: response.remote_addr(),
+            started,
+            received_at: unix_seconds(SystemTime::now()),
+            body: Source::Server(response),
+        }
+    }
+
+    /// An answer that was kept from an earlier crawl.
+    pub(crate) fn archived(status: u16, headers: HeaderMap, body: Bytes, received_at: i64) -> Self {
+        Self {
+            status,
+            headers,
+            is_http2: false,
+            address: None,
+            started: Instant::now(),
+            received_at,
+            body: Source::Archive(Some(body)),
+        }
     }
 
     /// A header's value, if it is there and text. Of several the last counts, which is what
     /// browsers take for `Content-Type`.
     pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
-        let values = self.response.headers().get_all(name);
+        let values = self.headers.get_all(name);
         values.iter().next_back()?.to_str().ok()
     }
 
@@ -112,47 +152,67 @@ impl Answer {
 
     /// The statements on reuse in the header.
     pub(crate) fn signals(&self) -> Vec<Signal> {
-        let headers = self.response.headers().iter();
+        let headers = self.headers.iter();
         from_headers(
             headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))),
         )
     }
 
-    /// Reads the body and undoes its coding; `count` is told of each piece as it came.
-    pub(crate) async fn body(
-        self,
+    /// Reads the body and undoes its coding; `count` is told of each piece as it came. The bytes
+    /// as they came are kept beside it if `keeps_raw`.
+    pub(crate) async fn receive(
+        &mut self,
         max_bytes: usize,
         deadlines: Deadlines,
+        keeps_raw: bool,
         count: impl Fn(usize),
-    ) -> Result<Vec<u8>, Failure> {
-        let (decoder, end) = self.read(max_bytes, deadlines, count).await?;
-        end?;
-        decoder.finish()
-    }
-
-    /// As [`Answer::body`], but of a body beyond the cap the beginning is kept.
-    pub(crate) async fn body_start(
-        self,
-        max_bytes: usize,
-        deadlines: Deadlines,
-        count: impl Fn(usize),
-    ) -> Result<Vec<u8>, Failure> {
-        let (decoder, end) = self.read(max_bytes, deadlines, count).await?;
-        match end {
-            Ok(()) => decoder.finish(),
-            Err(failure) if failure.kind == FailureKind::TooLarge => Ok(decoder.into_decoded()),
-            Err(failure) => Err(failure),
+    ) -> Received {
+        let mut raw = Vec::new();
+        let encoding = content_encoding(&self.headers);
+        let mut decoder = match BodyDecoder::new(encoding.as_deref(), max_bytes) {
+            Ok(decoder) => decoder,
+            Err(failure) => {
+                return Received {
+                    decoded: Err(failure),
+                    start: None,
+                    raw,
+                };
+            }
+        };
+        let read = self.read(&mut decoder, deadlines, |chunk| {
+            count(chunk.len());
+            if keeps_raw {
+                raw.extend_from_slice(chunk);
+            }
+        });
+        match read.await {
+            Ok(()) => Received {
+                decoded: decoder.finish(),
+                start: None,
+                raw,
+            },
+            Err(failure) => Received {
+                decoded: Err(failure),
+                start: Some(decoder.into_decoded()),
+                raw,
+            },
         }
     }
 
     async fn read(
-        mut self,
-        max_bytes: usize,
+        &mut self,
+        decoder: &mut BodyDecoder,
         deadlines: Deadlines,
-        count: impl Fn(usize),
-    ) -> Result<(BodyDecoder, Result<(), Failure>), Failure> {
-        let encoding = content_encoding(self.response.headers());
-        let mut decoder = BodyDecoder::new(encoding.as_deref(), max_bytes)?;
+        mut seen: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let response = match &mut self.body {
+            Source::Server(response) => response,
+            Source::Archive(bytes) => {
+                let bytes = bytes.take().unwrap_or_default();
+                seen(&bytes);
+                return decoder.push(&bytes);
+            }
+        };
         let mut received: u64 = 0;
         let body_started = Instant::now();
         let total_deadline = self.started + deadlines.total;
@@ -160,10 +220,10 @@ impl Answer {
             // The moment by which more must have come, or the rate is below the minimum.
             let earned = Duration::from_secs(received / deadlines.min_bytes_per_s);
             let rate_deadline = body_started + RATE_GRACE + earned.min(deadlines.total);
-            let next = timeout_at(rate_deadline.min(total_deadline), self.response.chunk()).await;
+            let next = timeout_at(rate_deadline.min(total_deadline), response.chunk()).await;
             let chunk = match next {
                 Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => return Ok((decoder, Ok(()))),
+                Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) => return Err(body_failure(&error)),
                 Err(_) if rate_deadline < total_deadline => {
                     let detail = format!("{received} bytes in {:?}", body_started.elapsed());
@@ -175,17 +235,22 @@ impl Answer {
                 }
             };
             received += chunk.len() as u64;
-            count(chunk.len());
-            if let Err(failure) = decoder.push(&chunk) {
-                return Ok((decoder, Err(failure)));
-            }
+            seen(&chunk);
+            decoder.push(&chunk)?;
+        }
+    }
+
+    fn announced_length(&self) -> Option<u64> {
+        match &self.body {
+            Source::Server(response) => response.content_length(),
+            Source::Archive(_) => self.header(&CONTENT_LENGTH)?.trim().parse().ok(),
         }
     }
 
     /// Refuses a body that announces more than the cap, before a byte of it is read. No coding
     /// makes things longer.
     pub(crate) fn check_length(&self, max_bytes: usize) -> Result<(), Failure> {
-        match self.response.content_length() {
+        match self.announced_length() {
             Some(length) if length > max_bytes as u64 => Err(Failure::new(
                 FailureKind::TooLarge,
                 format!("{length} bytes announced, the cap is {max_bytes}"),
@@ -205,7 +270,7 @@ fn content_encoding(headers: &HeaderMap) -> Option<String> {
     (!values.is_empty()).then(|| values.join(","))
 }
 
-fn unix_seconds(time: SystemTime) -> i64 {
+pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
 }
@@ -232,9 +297,9 @@ fn root_message(error: &(dyn StdError + 'static)) -> String {
 }
 
 fn request_failure(error: &reqwest::Error) -> Failure {
-    let kind = if find::<NotPublic>(error).is_some_and(|refused| refused.address.is_some()) {
-        FailureKind::PrivateAddress
-    } else if error.is_dns() || find::<NotPublic>(error).is_some() {
+    let kind = if let Some(refusal) = find::<Refusal>(error) {
+        refusal.kind()
+    } else if error.is_dns() {
         FailureKind::Dns
     } else if error.is_timeout() {
         FailureKind::Timeout

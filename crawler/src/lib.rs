@@ -4,7 +4,8 @@
 //!
 //! 1. [`check_url`]: only `http` and `https`, only public addresses, however they are spelt; each
 //!    name is resolved once, its addresses are checked, and only those are connected to.
-//! 2. [`robots`]: the origin's `robots.txt`, fetched once, after the same checks.
+//! 2. [`robots`]: the origin's `robots.txt`, fetched once, after the same checks; then its files
+//!    on reuse ([`Reservations`]).
 //! 3. Politeness: few connections and a pause per host; `Crawl-delay` and `Retry-After` are kept.
 //! 4. The request, with deadlines for connection, header and body, and a least rate.
 //! 5. Redirects, each of which starts again at 1.
@@ -13,7 +14,9 @@
 //! 8. [`charset`]: bytes to UTF-8; then consent in the page's `<meta>` elements, and
 //!    [`meta_refresh`], a redirect like any other.
 //!
-//! [`warc`] gives the same [`Page`]s from WARC files, without any request.
+//! [`warc`] gives the same [`Page`]s from WARC files, without any request, and writes such files.
+//!
+//! [`links`] and [`Sitemap`] say where a page and a site lead, [`Traps`] where to stop.
 //!
 //! What goes wrong with one URL is a [`Failure`]: a value to count by its reason. [`Error`] is for
 //! what stops a run: a wrong setting, an unreadable file.
@@ -43,9 +46,13 @@ mod dns;
 mod error;
 mod failure;
 mod fetch;
+mod frontier;
+mod links;
 mod meta;
 mod page;
 mod politeness;
+mod registrable;
+mod reservations;
 pub mod robots;
 mod wait;
 pub mod warc;
@@ -55,7 +62,12 @@ pub use body::decode_body;
 pub use config::{Config, PRODUCT_TOKEN};
 pub use consent::Signal;
 pub use crawler::{Crawler, Stats};
+pub use dns::{CheckedResolver, LookUp, LookingUp, SystemLookUp};
 pub use error::Error;
 pub use failure::{Failure, FailureKind};
+pub use frontier::Frontier;
+pub use links::{Scope, Sitemap, TrapConfig, Traps, links};
 pub use page::{Body, Page, RecordLocation};
+pub use registrable::registrable_domain;
+pub use reservations::Reservations;
 pub use wait::{Refresh, meta_refresh, retry_after};

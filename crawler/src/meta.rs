@@ -23,6 +23,19 @@ pub(crate) struct Meta {
 /// All `<meta>` elements of a page, in order.
 pub(crate) fn metas(html: &str) -> Vec<Meta> {
     let mut found = Vec::new();
+    walk(html, &["meta"], |_, attributes| {
+        found.push(Meta::new(attributes));
+    });
+    found
+}
+
+/// Calls `on_tag` with the name and the attributes of each start tag that is one of `wanted`, in
+/// order. Names are in lower case.
+pub(crate) fn walk(
+    html: &str,
+    wanted: &[&str],
+    mut on_tag: impl FnMut(&str, Vec<(String, String)>),
+) {
     let mut rest = html;
     while let Some(start) = rest.find('<') {
         rest = &rest[start + 1..];
@@ -37,8 +50,8 @@ pub(crate) fn metas(html: &str) -> Vec<Meta> {
             let name = rest[..end].to_ascii_lowercase();
             let (attributes, behind) = attributes(&rest[end..]);
             rest = behind;
-            if name == "meta" {
-                found.push(Meta::new(attributes));
+            if wanted.contains(&name.as_str()) {
+                on_tag(&name, attributes);
             } else if name == "plaintext" {
                 break;
             } else if TEXT_ELEMENTS.contains(&name.as_str()) {
@@ -46,7 +59,6 @@ pub(crate) fn metas(html: &str) -> Vec<Meta> {
             }
         }
     }
-    found
 }
 
 impl Meta {

@@ -24,6 +24,7 @@ pub(crate) struct Politeness {
     delay: Duration,
     max_delay: Duration,
     max_retry_after: Duration,
+    has_pauses: bool,
 }
 
 struct Host {
@@ -65,6 +66,16 @@ impl Politeness {
             delay: config.delay(),
             max_delay: Duration::from_secs(config.max_delay_s),
             max_retry_after: Duration::from_secs(config.max_retry_after_s),
+            has_pauses: true,
+        }
+    }
+
+    /// Places without pauses: for answers that no server gives.
+    pub(crate) fn without_pauses(config: &Config) -> Self {
+        Self {
+            connections_per_host: config.concurrency,
+            has_pauses: false,
+            ..Self::new(config)
         }
     }
 
@@ -87,7 +98,9 @@ impl Politeness {
             .expect(OPEN);
         let turn = host.turn.lock().await;
         // An answer to another request may lengthen the pause while we sleep, so look again.
-        while let Some(until) = host.paused_until(self.delay, crawl_delay, self.max_retry_after)? {
+        while self.has_pauses
+            && let Some(until) = host.paused_until(self.delay, crawl_delay, self.max_retry_after)?
+        {
             tokio::time::sleep_until(until).await;
         }
         let overall = Arc::clone(&self.overall).acquire_owned().await.expect(OPEN);

@@ -12,6 +12,9 @@ pub const MAX_BYTES: usize = 500 * 1024;
 /// What a line is cut at: eight times the longest URL that browsers took.
 const MAX_LINE_BYTES: usize = 2_083 * 8;
 
+/// `Sitemap` lines that are read; each may name fifty thousand further files.
+const MAX_SITEMAPS: usize = 100;
+
 /// Spellings of `disallow` seen in the wild.
 const DISALLOW: [&str; 6] = [
     "disallow",
@@ -26,6 +29,7 @@ const DISALLOW: [&str; 6] = [
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Robots {
     groups: Vec<Group>,
+    sitemaps: Vec<String>,
 }
 
 /// The lines between one run of `User-agent` lines and the next.
@@ -59,6 +63,7 @@ impl Robots {
         let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut groups: Vec<Group> = Vec::new();
+        let mut sitemaps = Vec::new();
         // Whether the next `User-agent` line opens a group or adds a name to the last one.
         let mut is_closed = true;
         for line in bytes.split(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -72,6 +77,13 @@ impl Robots {
                 }
                 if let Some(group) = groups.last_mut() {
                     group.add_agent(&value);
+                }
+                continue;
+            }
+            // Belongs to no group: RFC 9309, 2.2.4.
+            if is_key(&key, &["sitemap"]) {
+                if sitemaps.len() < MAX_SITEMAPS {
+                    sitemaps.push(value);
                 }
                 continue;
             }
@@ -89,7 +101,13 @@ impl Robots {
                 group.crawl_delay = group.crawl_delay.or_else(|| seconds(&value));
             }
         }
-        Self { groups }
+        Self { groups, sitemaps }
+    }
+
+    /// What the file's `Sitemap` lines name, as written: absolute URLs, if they keep to the rules.
+    #[must_use]
+    pub fn sitemaps(&self) -> &[String] {
+        &self.sitemaps
     }
 
     /// The rules for one agent: those of the groups that name it, or else of those for everyone.
@@ -193,7 +211,7 @@ impl Group {
         if !value.is_empty() {
             self.rules.push(Rule {
                 allows,
-                pattern: upper_case_escapes(&escape(value)),
+                pattern: pattern(value),
             });
         }
     }
@@ -243,6 +261,11 @@ fn seconds(value: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// A path with `*` and `$` as [`matches`] takes it.
+pub(crate) fn pattern(text: &str) -> String {
+    upper_case_escapes(&escape(text))
+}
+
 /// Percent-encodes what is not ASCII; nothing is decoded.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -281,7 +304,7 @@ fn upper_case_escapes(text: &str) -> String {
 }
 
 /// Path and query of an absolute URL, or of what is one already; never empty.
-fn path_and_query(url: &str) -> String {
+pub(crate) fn path_and_query(url: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
     let after_scheme = match url.find("//") {
         Some(0) => &url[2..],
@@ -302,7 +325,7 @@ fn path_and_query(url: &str) -> String {
 /// Whether the pattern fits the path from its start on: `*` stands for any run of characters, `$`
 /// at the end for the path's end. Each literal between wildcards takes its leftmost place, which
 /// is always good enough and keeps the cost linear in path and pattern.
-fn matches(pattern: &str, path: &str) -> bool {
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let (pattern, is_anchored) = match pattern.strip_suffix('$') {
         Some(pattern) => (pattern, true),
         None => (pattern, false),

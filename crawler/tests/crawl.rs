@@ -9,6 +9,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use m3w_crawler::warc::{WarcItem, pages};
 use m3w_crawler::{Config, Crawler, FailureKind, Page};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,13 +46,16 @@ impl Site {
     }
 
     fn crawler_with(&self, config: Config) -> Crawler {
-        Crawler::new(Config {
+        Crawler::new(self.config(config)).unwrap()
+    }
+
+    fn config(&self, config: Config) -> Config {
+        Config {
             allowed_private_hosts: vec![format!("127.0.0.1:{}", self.port)],
             delay_ms: 0,
             max_page_bytes: 100_000,
             ..config
-        })
-        .unwrap()
+        }
     }
 
     async fn page(&self, path: &str) -> Result<Page, FailureKind> {
@@ -97,6 +101,13 @@ fn answer(path: &str, robots: &str, times_before: usize) -> Vec<u8> {
         "/robots.txt" if robots == "503" => message("503 Busy", "Retry-After: 9999\r\n", b""),
         "/robots.txt" if robots.is_empty() => message("404 Not Found", "", b""),
         "/robots.txt" => message("200 OK", "", robots.as_bytes()),
+        "/.well-known/tdmrep.json" if robots.contains("tdm") => {
+            let json = br#"[{"location":"/latin","tdm-reservation":1}]"#;
+            message("200 OK", "Content-Type: application/json\r\n", json)
+        }
+        "/ai.txt" if robots.contains("tdm") => {
+            message("200 OK", "", b"User-Agent: *\nDisallow: *picture\n")
+        }
         "/page" => message("200 OK", "Content-Type: text/html\r\n", b"<p>page</p>"),
         "/latin" => message(
             "200 OK",
@@ -236,8 +247,17 @@ async fn robots_txt_is_asked_for_once_and_kept_to_also_behind_redirects() {
     let mut asked = site.asked();
     assert_eq!(asked[0], "/robots.txt");
     asked.sort();
-    assert_eq!(asked, ["/page", "/robots.txt", "/to-forbidden"]);
-    assert_eq!(crawler.stats().requests, 3);
+    assert_eq!(
+        asked,
+        [
+            "/.well-known/tdmrep.json",
+            "/ai.txt",
+            "/page",
+            "/robots.txt",
+            "/to-forbidden"
+        ]
+    );
+    assert_eq!(crawler.stats().requests, 5);
 }
 
 #[tokio::test]
@@ -291,4 +311,91 @@ async fn images_come_as_bytes_unless_their_header_forbids_it() {
     let page = site.page("/text-only").await.unwrap();
     assert!(!page.images_allowed);
     assert_eq!(page.consent[0].value, "noimageai");
+}
+
+#[tokio::test]
+async fn what_files_on_reuse_close_is_not_asked_for() {
+    let site = Site::start("# tdm\n").await;
+    let crawler = site.crawler();
+    assert!(crawler.fetch_page(&site.url("/page")).await.is_ok());
+    let page = crawler.fetch_page(&site.url("/latin")).await;
+    assert_eq!(page.unwrap_err().kind, FailureKind::Consent);
+    let image = crawler.fetch_image(&site.url("/picture")).await;
+    assert_eq!(image.unwrap_err().kind, FailureKind::Consent);
+    let asked = site.asked();
+    assert!(!asked.contains(&"/latin".to_owned()) && !asked.contains(&"/picture".to_owned()));
+}
+
+/// Every way in which a URL can end.
+const PATHS: [&str; 14] = [
+    "/page",
+    "/latin",
+    "/to-page",
+    "/loop",
+    "/to-private",
+    "/to-forbidden",
+    "/refresh",
+    "/busy",
+    "/bomb",
+    "/short",
+    "/huge",
+    "/picture-as-page",
+    "/noai",
+    "/missing",
+];
+
+#[tokio::test]
+async fn a_crawl_that_was_written_down_can_be_replayed() {
+    let site = Site::start("User-agent: *\nDisallow: /forbidden\n").await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = site.config(Config::default());
+    let crawler = Crawler::archiving(config.clone(), folder.path()).unwrap();
+    let mut first = Vec::new();
+    for path in PATHS {
+        first.push(crawler.fetch_page(&site.url(path)).await);
+    }
+    let picture = crawler.fetch_image(&site.url("/picture")).await.unwrap();
+    crawler.check_archive().unwrap();
+    let asked = site.asked().len();
+
+    let replay = Crawler::replaying(config.clone(), folder.path()).unwrap();
+    for (path, expected) in PATHS.iter().zip(&first) {
+        let found = replay.fetch_page(&site.url(path)).await;
+        let kinds = |result: &Result<Page, m3w_crawler::Failure>| {
+            result.clone().map_err(|failure| failure.kind)
+        };
+        assert_eq!(kinds(&found), kinds(expected), "{path}");
+    }
+    let again = replay.fetch_image(&site.url("/picture")).await.unwrap();
+    assert_eq!(again, picture);
+    let unknown = replay.fetch_page(&site.url("/never-asked")).await;
+    assert_eq!(unknown.unwrap_err().kind, FailureKind::NotArchived);
+    assert_eq!(site.asked().len(), asked);
+}
+
+#[tokio::test]
+async fn the_torn_end_of_an_archive_is_cut_off_and_the_rest_stays() {
+    let site = Site::start("").await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = site.config(Config::default());
+    let crawler = Crawler::archiving(config.clone(), folder.path()).unwrap();
+    crawler.fetch_page(&site.url("/page")).await.unwrap();
+    drop(crawler);
+    let file = folder.path().join("m3w-00000.warc.gz");
+    let whole = std::fs::read(&file).unwrap();
+    let torn = [&whole[..], &whole[..100]].concat();
+    std::fs::write(&file, torn).unwrap();
+    let crawler = Crawler::archiving(config.clone(), folder.path()).unwrap();
+    crawler.fetch_page(&site.url("/latin")).await.unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), whole);
+    let second = folder.path().join("m3w-00001.warc.gz");
+    let texts = [&file, &second].map(|path| {
+        let items = pages(path, &config).unwrap().map(Result::unwrap);
+        let mut texts = items.filter_map(|item| match item {
+            WarcItem::Page(page) => Some(page.html),
+            _ => None,
+        });
+        texts.next().unwrap()
+    });
+    assert_eq!(texts, ["<p>page</p>", "<p>ü</p>"]);
 }

@@ -194,3 +194,16 @@ fn what_is_no_page_is_a_resource_or_has_its_reason() {
         ["image/png", "not-html", "consent", "http-404", "revisit"]
     );
 }
+
+#[test]
+fn a_record_with_a_wrong_digest_is_no_page() {
+    let right = "sha1:3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ";
+    let with = |header: &str, digest: &str| {
+        let text = String::from_utf8(page(0)).unwrap();
+        let line = format!("{header}: {digest}\r\nContent-Length");
+        text.replacen("Content-Length", &line, 1).into_bytes()
+    };
+    assert_eq!(words(&[with("WARC-Block-Digest", right)]), ["digest"]);
+    assert_eq!(words(&[with("WARC-Payload-Digest", right)]), ["digest"]);
+    assert_eq!(words(&[with("WARC-Payload-Digest", "md5:x")]), THREE[..1]);
+}

@@ -11,8 +11,8 @@ use crate::{ConsentSignal, Sha256};
 mod decode;
 mod prepare;
 
-pub use decode::{Decoded, Limits, decode, sniff};
-pub use prepare::{PrepareConfig, prepare, resize};
+pub use decode::{Decoded, Limits, decode, decode_at_least, sniff};
+pub use prepare::{Encoding, PrepareConfig, Resize, prepare, resize};
 
 /// An image as a page names it, before anyone has fetched it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ impl ImageRef {
 pub enum Media {
     /// Itself.
     Image,
+    /// A moving picture, whose first frame it is.
+    Animation,
     /// A video, whose poster it is.
     Video {
         /// The video's URL, if the page names one.

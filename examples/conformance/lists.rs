@@ -22,7 +22,9 @@ fn check(case: &FileCase) -> Outcome {
     let failed = |error: anyhow::Error| Mismatch::new("a list", format!("{error:#}"));
     let mut good = Vec::new();
     let mut refused = 0;
-    for entry in source.entries(&Config::default()).map_err(failed)? {
+    let config = Config::default();
+    let survey = source.survey(&config).map_err(failed)?;
+    for entry in source.entries(&config, &survey.repeats).map_err(failed)? {
         match entry.map_err(failed)?.item {
             Item::Url(url) => good.push(url),
             Item::Refused(_) => refused += 1,

@@ -20,6 +20,7 @@
 //! suite cannot be found or read.
 
 mod cases;
+mod dns;
 mod encoding;
 mod html;
 mod http;
@@ -28,6 +29,7 @@ mod lists;
 mod loopback;
 mod mime;
 mod parquet;
+mod psl;
 mod report;
 mod robots;
 mod robots_fetch;
@@ -63,17 +65,17 @@ const SUITES: [Suite; 23] = [
     built("robots", "robots", robots::run),
     built("url", "url", url::run),
     built("ssrf/urls", "ssrf/urls.jsonl", ssrf::run),
-    not_built("ssrf/dns", "ssrf/dns.jsonl"),
-    not_built("psl", "psl"),
+    built("ssrf/dns", "ssrf/dns.jsonl", dns::run),
+    built("psl", "psl", psl::run),
     built("http", "http", http::run),
     built("encoded", "encoded", http::run_encoded),
     built("mime", "mime", mime::run),
     built("encoding", "encoding", encoding::run),
     built("signals/answers", "signals/optout.jsonl", signals::run),
-    not_built("signals/files", "signals/optout.jsonl"),
+    built("signals/files", "signals/optout.jsonl", signals::run_files),
     built("lists", "lists", lists::run),
     built("warc/records", "warc", warc::run),
-    not_built("warc/digests", "warc"),
+    built("warc/digests", "warc", warc::run_digests),
     built("html", "html", html::run),
     built("srcset", "srcset", srcset::run),
     built("images", "images", images::run),

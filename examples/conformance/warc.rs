@@ -1,10 +1,10 @@
-//! `warc/records`: archives, sound and damaged, to pages. Files that ask for their records' digests
-//! to be compared are the suite `warc/digests`.
+//! `warc/records`: archives, sound and damaged, to pages. `warc/digests`: those whose records have
+//! digests, right ones and wrong ones.
 
 use std::collections::HashSet;
 
 use anyhow::Result;
-use m3w::crawler::warc::{WarcItem, WarcReader, pages};
+use m3w::crawler::warc::{DigestCheck, WarcItem, WarcReader, pages};
 use m3w::crawler::{Config, Error, FailureKind};
 use m3w::document::DocumentId;
 
@@ -86,4 +86,30 @@ fn records(case: &FileCase) -> Result<usize, Mismatch> {
     let reader = WarcReader::open(&case.path, MAX_BLOCK_BYTES)
         .map_err(|error| Mismatch::new("a file that opens", error.to_string()))?;
     Ok(reader.filter(Result::is_ok).count())
+}
+
+pub(crate) fn run_digests(directory: &Directory) -> Result<SuiteResult> {
+    let mut cases = directory.files_in("warc");
+    cases.retain(|case| case.verdict == DIGESTS);
+    Ok(run_files(cases, TIME_LIMIT, check_digests))
+}
+
+/// Every record is read, and wrong digests are told from right ones.
+fn check_digests(case: &FileCase) -> Outcome {
+    let reader = WarcReader::open(&case.path, MAX_BLOCK_BYTES)
+        .map_err(|error| Mismatch::new("a file that opens", error.to_string()))?;
+    let (mut fitting, mut wrong, mut errors) = (0, 0, 0);
+    for record in reader {
+        match record.map(|record| record.check_digests()) {
+            Ok(DigestCheck::Fits) => fitting += 1,
+            Ok(DigestCheck::Mismatch { .. }) => wrong += 1,
+            Ok(DigestCheck::None) => {}
+            Err(_) => errors += 1,
+        }
+    }
+    holds(
+        fitting > 0 && wrong > 0 && errors == 0,
+        "right and wrong digests, no error",
+        || format!("{fitting} right, {wrong} wrong, {errors} errors"),
+    )
 }

@@ -25,6 +25,8 @@ use crate::tokenize::image_name;
 const STORED: &str = "stored";
 /// `media` of a picture that stands for itself.
 const MEDIA_IMAGE: &str = "image";
+/// `media` of the first frame of a moving picture.
+const MEDIA_ANIMATION: &str = "animation";
 /// `media` of a video's poster.
 const MEDIA_VIDEO: &str = "video";
 
@@ -212,6 +214,7 @@ impl ImageMetadataColumns {
         let reference = &image.reference;
         let (media, video_url) = match &reference.media {
             Media::Image => (MEDIA_IMAGE, None),
+            Media::Animation => (MEDIA_ANIMATION, None),
             Media::Video { source } => (MEDIA_VIDEO, source.as_ref()),
         };
         self.url.append_value(reference.url.as_str());
@@ -479,6 +482,7 @@ fn image(bytes: &[u8], metadata: &ArrayRef, index: usize) -> Result<Image, Probl
     let dhash = required_text(dhash, index, "dhash")?;
     let media = match required_text(media, index, "media")? {
         MEDIA_IMAGE => Media::Image,
+        MEDIA_ANIMATION => Media::Animation,
         MEDIA_VIDEO => Media::Video {
             source: parsed(video_url, index, "video_url")?,
         },

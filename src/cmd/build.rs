@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Settings, default_threads, stop_on_interrupt};
-use crate::build::{BuildOptions, build};
+use crate::build::{BuildOptions, Web, build};
 use crate::config::BuildConfig;
+use crate::retry::Failures;
 use crate::source::Source;
 use crate::summary::Summary;
 
@@ -34,6 +35,18 @@ pub(super) struct Build {
     /// Take images only from the WARC files; fetch nothing
     #[arg(long, requires = "warc")]
     offline: bool,
+    /// Also write all that is asked and answered into WARC files in this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "offline")]
+    warc_out: Option<PathBuf>,
+    /// Take everything from the WARC files that a build with --warc-out wrote, and ask nobody
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["warc", "warc_out"])]
+    replay: Option<PathBuf>,
+    /// Fetch again what failed on the way or at the server, in a corpus that is finished
+    #[arg(long)]
+    retry_failed: bool,
+    /// With --retry-failed: only these reasons, as `m3w stats` names them: timeout, http-503, http-5*
+    #[arg(long, value_name = "REASON", num_args = 1.., requires = "retry_failed")]
+    status: Vec<String>,
     /// Directory of the corpus
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -52,6 +65,12 @@ pub(super) struct Build {
     /// Processor threads; the result does not depend on them [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Write how the build is getting on into this file as JSON, every few seconds
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+    /// Serve the same for Prometheus at this address, such as 127.0.0.1:9100
+    #[arg(long, value_name = "HOST:PORT")]
+    prometheus: Option<String>,
     /// No progress lines
     #[arg(long)]
     quiet: bool,
@@ -78,7 +97,17 @@ impl Build {
             config,
             tokenizer: self.tokenizer,
             fetch_missing_images: !self.offline,
+            web: match (self.warc_out, self.replay) {
+                (Some(folder), _) => Web::Archived(folder),
+                (None, Some(folder)) => Web::Replayed(folder),
+                (None, None) => Web::Live,
+            },
+            retry: self.retry_failed.then_some(Failures {
+                reasons: self.status,
+            }),
             threads: self.threads.map_or_else(default_threads, usize::from),
+            metrics: self.metrics,
+            prometheus: self.prometheus,
             is_quiet: self.quiet,
         };
         let manifest = build(&options, &stop_on_interrupt()?)?;

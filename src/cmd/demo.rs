@@ -29,6 +29,8 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> Result<()> {
+        // For the training at the end; the site is too small for the crawl to mind.
+        crate::model::keep_freed_memory();
         let out = self.out.unwrap_or_else(free_directory);
         let stop = stop_on_interrupt()?;
         let mut console = std::io::stdout();

@@ -42,6 +42,8 @@ pub(super) struct Generate {
 
 impl Generate {
     pub(super) fn run(self) -> Result<()> {
+        // Only where tensors are made: a build would hold its peak to the end.
+        crate::model::keep_freed_memory();
         let trained = TrainedModel::load(&self.checkpoint)?;
         let options = GenerateOptions {
             max_new_tokens: self.max_new_tokens,

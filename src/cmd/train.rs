@@ -34,6 +34,8 @@ pub(super) struct Train {
 
 impl Train {
     pub(super) fn run(self) -> Result<()> {
+        // Only where tensors are made: a build would hold its peak to the end.
+        crate::model::keep_freed_memory();
         let options = TrainOptions {
             file: crate::config::load(Some(&self.config), &self.assignments)?,
             data: self.data,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use m3w::build::{BuildOptions, build};
+use m3w::build::{BuildOptions, Web, build};
 use m3w::config::BuildConfig;
 use m3w::demo::SiteServer;
 use m3w::shards::Manifest;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 pub(super) struct Site {
     pub(super) folder: TempDir,
     pub(super) list: PathBuf,
-    _server: SiteServer,
+    server: Option<SiteServer>,
 }
 
 impl Site {
@@ -29,8 +29,14 @@ impl Site {
         Self {
             folder,
             list,
-            _server: server,
+            server: Some(server),
         }
+    }
+
+    /// The folder and the list, when nobody answers any more.
+    pub(super) fn without_server(mut self) -> Self {
+        drop(self.server.take());
+        self
     }
 
     /// What builds this site into `name` in a way that any machine can afford.
@@ -52,6 +58,10 @@ impl Site {
             config,
             tokenizer: None,
             fetch_missing_images: true,
+            web: Web::Live,
+            retry: None,
+            metrics: None,
+            prometheus: None,
             threads,
             is_quiet: true,
         }

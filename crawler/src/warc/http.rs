@@ -49,6 +49,19 @@ impl Head {
     }
 }
 
+/// What follows the header of a message; all of a block that is none.
+pub(super) fn payload(block: &[u8]) -> &[u8] {
+    let is_message = block.starts_with(b"HTTP/")
+        || ["GET ", "POST ", "HEAD "]
+            .iter()
+            .any(|method| block.starts_with(method.as_bytes()));
+    if !is_message {
+        return block;
+    }
+    let end = block.windows(4).position(|window| window == b"\r\n\r\n");
+    end.map_or(&[], |end| &block[end + 4..])
+}
+
 /// Header lines to names and values; a line that begins with white space continues the one before.
 pub(super) fn headers(lines: &[String]) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> = Vec::new();

@@ -2,12 +2,18 @@
 //!
 //! [`WarcReader`] yields the records, one at a time; [`pages`] makes of them pages and images.
 //! Damage is an item of the iterator: it is reported once, what stands before and behind it is
-//! read. Memory is bounded by the caps of [`Config`], whatever a header claims; one record is held
+//! read. A record whose bytes are not those of its digest is skipped and counted. Memory is bounded by the caps of [`Config`], whatever a header claims; one record is held
 //! at a time.
+//!
+//! [`WarcWriter`] writes a crawl down as it goes, and [`Replay`] gives its answers again, to the
+//! same crawler and under the same rules ([`crate::Crawler::replaying`]).
 
+mod digest;
 mod http;
 mod member;
 mod record;
+mod replay;
+mod write;
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -18,7 +24,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
+pub use digest::DigestCheck;
 pub use record::{WarcReader, WarcRecord};
+pub use replay::Replay;
+pub use write::WarcWriter;
+
+pub(crate) use write::Exchange;
 
 use crate::body::decode_body_start;
 use crate::consent::Decision;
@@ -110,6 +121,8 @@ struct Response {
     signals: Vec<Signal>,
     body: Vec<u8>,
     is_truncated: bool,
+    /// Counts where the body is whole: of one that is cut off, the cut is the reason.
+    digest_failure: Option<Failure>,
     fetched_at: i64,
     location: Option<RecordLocation>,
 }
@@ -174,6 +187,10 @@ impl Limits {
     fn page(self, response: Response) -> Result<WarcItem, Failure> {
         check_page_consent(&response.signals)?;
         let (bytes, is_whole) = decoded(&response, self.page)?;
+        let is_truncated = response.is_truncated || !is_whole;
+        if let (false, Some(failure)) = (is_truncated, response.digest_failure) {
+            return Err(failure);
+        }
         if is_binary(&bytes) {
             return Err(Failure::new(FailureKind::NotHtml, response.url.as_str()));
         }
@@ -188,7 +205,7 @@ impl Limits {
             charset: text.encoding,
             consent,
             images_allowed,
-            is_truncated: response.is_truncated || !is_whole,
+            is_truncated,
             warc: response.location,
         }))
     }
@@ -199,6 +216,9 @@ impl Limits {
         // The text before the cut is still text; half a picture is none.
         if response.is_truncated || !is_whole {
             return Err(Failure::new(FailureKind::Truncated, response.url.as_str()));
+        }
+        if let Some(failure) = response.digest_failure {
+            return Err(failure);
         }
         Ok(WarcItem::Resource(Resource {
             url: response.url,
@@ -237,6 +257,7 @@ fn decoded(response: &Response, max_bytes: usize) -> Result<(Vec<u8>, bool), Fai
 fn http_response(record: WarcRecord) -> Result<Response, Failure> {
     let url = target(&record)?;
     check_whole(&record, &url)?;
+    let digest_failure = check_digests(&record, &url).err();
     let is_truncated = record.is_truncated();
     let fetched_at = fetched_at(&record);
     let WarcRecord {
@@ -258,6 +279,7 @@ fn http_response(record: WarcRecord) -> Result<Response, Failure> {
         content_encoding: head.header("content-encoding").map(str::to_owned),
         signals: consent::from_headers(head.headers()),
         body: body.unwrap_or_else(|| raw.to_vec()),
+        digest_failure,
         url,
         is_truncated,
         fetched_at,
@@ -270,6 +292,7 @@ fn bare_resource(record: WarcRecord) -> Result<Response, Failure> {
     let url = target(&record)?;
     check_whole(&record, &url)?;
     Ok(Response {
+        digest_failure: check_digests(&record, &url).err(),
         content_type: record.header("Content-Type").map(str::to_owned),
         content_encoding: None,
         signals: Vec::new(),
@@ -287,6 +310,21 @@ fn check_whole(record: &WarcRecord, url: &Url) -> Result<(), Failure> {
         return Err(Failure::new(FailureKind::TooLarge, detail));
     }
     Ok(())
+}
+
+/// Bytes that are not those which were archived are no evidence of anything.
+fn check_digests(record: &WarcRecord, url: &Url) -> Result<(), Failure> {
+    match record.check_digests() {
+        DigestCheck::None | DigestCheck::Fits => Ok(()),
+        DigestCheck::Mismatch {
+            header,
+            stated,
+            found,
+        } => {
+            let detail = format!("{url}: {header} is {stated}, the bytes have {found}");
+            Err(Failure::new(FailureKind::Digest, detail))
+        }
+    }
 }
 
 /// WARC 1.0 writers put the URL in angle brackets, and some leave spaces in it.

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
-use super::http::{find, headers};
+use super::digest::{self, DigestCheck};
+use super::http::{self, find, headers};
 use super::member::Members;
 use crate::{Error, RecordLocation};
 
@@ -35,6 +36,46 @@ impl WarcRecord {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.header("WARC-Type").unwrap_or_default()
+    }
+
+    /// Compares the record's digests with its bytes. That of the payload may be one of the body
+    /// with its chunks or without: writers differ. Of a record whose end is missing the digests are
+    /// those of the whole.
+    #[must_use]
+    pub fn check_digests(&self) -> DigestCheck {
+        if self.is_oversize || self.is_truncated() {
+            return DigestCheck::None;
+        }
+        let mut verdict = DigestCheck::None;
+        let payload = http::payload(&self.block);
+        let unchunked = http::without_chunks(payload);
+        for (header, candidates) in [
+            ("WARC-Block-Digest", [Some(&self.block[..]), None]),
+            ("WARC-Payload-Digest", [Some(payload), unchunked.as_deref()]),
+        ] {
+            // A revisit has the payload of another record.
+            let is_elsewhere = header == "WARC-Payload-Digest" && self.kind() == "revisit";
+            let Some(stated) = self.header(header).filter(|_| !is_elsewhere) else {
+                continue;
+            };
+            let mut fitting = candidates
+                .into_iter()
+                .flatten()
+                .filter_map(|bytes| digest::fits(stated, bytes))
+                .peekable();
+            if fitting.peek().is_none() {
+                continue;
+            }
+            if !fitting.any(|fits| fits) {
+                return DigestCheck::Mismatch {
+                    header,
+                    stated: stated.to_owned(),
+                    found: digest::sha1_digest(candidates[0].unwrap_or_default()),
+                };
+            }
+            verdict = DigestCheck::Fits;
+        }
+        verdict
     }
 
     /// Whether whoever wrote the record says that its end is missing.

@@ -4,32 +4,71 @@ use std::sync::Arc;
 
 use fast_image_resize::images::{Image as ResizeBuffer, ImageRef as ResizeSource};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::ImageEncoder;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use moxcms::{ColorProfile, DataColorSpace, Layout as PixelLayout, TransformOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Decoded, Format, Image, ImageRef, Limits, decode};
+use super::{Decoded, Format, Image, ImageRef, Limits, Media, decode_at_least};
 use crate::{ConsentSignal, Reason, Sha256};
 
 /// How pictures are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrepareConfig {
-    /// A picture whose shorter side is longer than this is scaled down to it, keeping its shape;
-    /// none is ever scaled up. The paper trains at 320 x 320 px. 0 keeps every size.
-    pub max_short_side_px: u32,
-    /// Quality of pictures that have to be encoded anew, 1 to 100.
+    /// What [`PrepareConfig::side_px`] speaks of. Nothing is ever scaled up.
+    pub resize: Resize,
+    /// The paper trains at 320 x 320 px.
+    pub side_px: u32,
+    /// Encoding of pictures that have to be encoded anew.
+    pub encoding: Encoding,
+    /// Quality of JPEG, 1 to 100.
     pub jpeg_quality: u8,
+    /// Whether bytes that need no change are kept as they came, at no loss. If not, every picture
+    /// is encoded anew.
+    pub keep_original: bool,
     /// Longest side that is decoded; longer pictures are dropped.
     pub max_side_px: u32,
     /// Largest area that is decoded. Decoding takes about six bytes a pixel on each worker thread.
     pub max_pixels: u64,
 }
 
+/// How a picture is brought to its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resize {
+    /// The shorter side at most `side_px`, the shape kept.
+    KeepRatio,
+    /// The longer side at most `side_px`, the shape kept.
+    Fit,
+    /// As `KeepRatio`, then the square in the middle.
+    CenterCrop,
+    /// As `Fit`, then white around it up to a square of `side_px`.
+    Border,
+    /// Every size stays.
+    None,
+}
+
+/// Encoding of a picture that has to be encoded anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// JPEG, at `jpeg_quality`.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP without loss.
+    WebP,
+}
+
 impl Default for PrepareConfig {
     fn default() -> Self {
         Self {
-            max_short_side_px: 320,
+            resize: Resize::KeepRatio,
+            side_px: 320,
+            encoding: Encoding::Jpeg,
             jpeg_quality: 92,
+            keep_original: true,
             max_side_px: 10_000,
             max_pixels: 50_000_000,
         }
@@ -38,13 +77,14 @@ impl Default for PrepareConfig {
 
 /// Makes the stored image of fetched bytes.
 ///
-/// Bytes that need no change (small enough, upright, opaque, not animated) are kept as they came,
-/// at no loss; all others are scaled and encoded as JPEG.
+/// Bytes that need no change (small enough, upright, opaque, in sRGB, not animated) are kept as
+/// they came; all others are scaled and encoded anew, in sRGB. A large JPEG is decoded at the
+/// smallest scale that has two pixels for each one that is stored.
 ///
 /// # Errors
 ///
-/// The [`Reason`] for which there is no picture, see [`decode`]; also `filter/single-colour` for a
-/// picture without content.
+/// The [`Reason`] for which there is no picture, see [`decode_at_least`]; also
+/// `filter/single-colour` for a picture without content.
 pub fn prepare(
     reference: ImageRef,
     bytes: &[u8],
@@ -56,38 +96,165 @@ pub fn prepare(
         max_pixels: config.max_pixels,
         ..Limits::default()
     };
-    let decoded = decode(bytes, &limits)?;
+    let layout = |width, height| Layout::new(config.resize, config.side_px, width, height);
+    let decoded = decode_at_least(bytes, &limits, |width, height| {
+        let (width, height) = layout(width, height).scaled;
+        (
+            width.saturating_mul(OVERSAMPLING),
+            height.saturating_mul(OVERSAMPLING),
+        )
+    })?;
     if is_single_colour(&decoded.pixels) {
         return Err(Reason::new("filter/single-colour"));
     }
     let dhash = difference_hash(&decoded)?;
-    let (width_px, height_px) = stored_size(&decoded, config.max_short_side_px);
-    let keeps_size = (width_px, height_px) == (decoded.width_px, decoded.height_px);
-    let is_still = !matches!(
+    let layout = layout(decoded.full_width_px, decoded.full_height_px);
+    let keeps_size = layout.stored == (decoded.full_width_px, decoded.full_height_px);
+    let is_animation = is_animated(bytes, decoded.format);
+    let is_web_format = !matches!(
         decoded.format,
         Format::Gif | Format::Tiff | Format::Bmp | Format::Ico
     );
-    let (stored, format): (Arc<[u8]>, Format) =
-        if keeps_size && decoded.is_plain && is_still && !is_animated(bytes, decoded.format) {
-            (Arc::from(bytes), decoded.format)
-        } else {
-            let pixels = resize(&decoded, width_px, height_px)?;
-            let jpeg = encode_jpeg(&pixels, width_px, height_px, config.jpeg_quality)?;
-            (Arc::from(jpeg), Format::Jpeg)
-        };
+    let keeps_bytes =
+        config.keep_original && keeps_size && decoded.is_plain && is_web_format && !is_animation;
+    let (stored, format): (Arc<[u8]>, Format) = if keeps_bytes {
+        (Arc::from(bytes), decoded.format)
+    } else {
+        let pixels = resize(&decoded, layout.scaled.0, layout.scaled.1)?;
+        let pixels = layout.place(to_srgb(pixels, decoded.profile.as_deref()));
+        let (encoded, format) = encode(&pixels, layout.stored, config)?;
+        (Arc::from(encoded), format)
+    };
+    let mut reference = reference;
+    if is_animation && reference.media == Media::Image {
+        reference.media = Media::Animation;
+    }
     Ok(Image {
         reference,
         format,
-        width_px,
-        height_px,
-        fetched_width_px: decoded.width_px,
-        fetched_height_px: decoded.height_px,
+        width_px: layout.stored.0,
+        height_px: layout.stored.1,
+        fetched_width_px: decoded.full_width_px,
+        fetched_height_px: decoded.full_height_px,
         sha256_fetched: Sha256::of(bytes),
         sha256_stored: Sha256::of(&stored),
         bytes: stored,
         dhash,
         consent,
     })
+}
+
+/// Pixels that a side has before the last filter for each one that it has after it: with two the
+/// result cannot be told from that of the whole picture (see `docs/decisions/0006`).
+const OVERSAMPLING: u32 = 2;
+
+/// The sizes of a picture on its way: scaled to one, stored at the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    scaled: (u32, u32),
+    stored: (u32, u32),
+}
+
+impl Layout {
+    fn new(resize: Resize, side_px: u32, width: u32, height: u32) -> Self {
+        let (short, long) = (width.min(height), width.max(height));
+        let limiting = match resize {
+            Resize::None => 0,
+            Resize::KeepRatio | Resize::CenterCrop => short,
+            Resize::Fit | Resize::Border => long,
+        };
+        let scaled = if side_px == 0 || limiting <= side_px {
+            (width, height)
+        } else {
+            let scale = |side: u32| {
+                let scaled = (u64::from(side) * u64::from(side_px) + u64::from(limiting) / 2)
+                    / u64::from(limiting);
+                u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
+            };
+            (scale(width), scale(height))
+        };
+        let stored = match resize {
+            Resize::CenterCrop => {
+                let side = scaled.0.min(scaled.1);
+                (side, side)
+            }
+            Resize::Border if side_px > 0 => (side_px, side_px),
+            _ => scaled,
+        };
+        Self { scaled, stored }
+    }
+
+    /// Cuts or surrounds scaled pixels so that they have the stored size.
+    fn place(self, pixels: Vec<u8>) -> Vec<u8> {
+        if self.scaled == self.stored {
+            return pixels;
+        }
+        let sides = |(width, height): (u32, u32)| (width as usize, height as usize);
+        let (from_width, from_height) = sides(self.scaled);
+        let (to_width, to_height) = sides(self.stored);
+        let mut placed = vec![u8::MAX; 3 * to_width * to_height];
+        let (columns, rows) = (from_width.min(to_width), from_height.min(to_height));
+        for row in 0..rows {
+            let from_row = (from_height - rows) / 2 + row;
+            let to_row = (to_height - rows) / 2 + row;
+            let from = 3 * (from_row * from_width + (from_width - columns) / 2);
+            let to = 3 * (to_row * to_width + (to_width - columns) / 2);
+            placed[to..to + 3 * columns].copy_from_slice(&pixels[from..from + 3 * columns]);
+        }
+        placed
+    }
+}
+
+/// Pixels of another colour space in sRGB. A profile that cannot be used says nothing.
+fn to_srgb(pixels: Vec<u8>, profile: Option<&[u8]>) -> Vec<u8> {
+    let transformed = profile.and_then(|profile| {
+        let source = ColorProfile::new_from_slice(profile).ok()?;
+        if source.color_space != DataColorSpace::Rgb {
+            return None;
+        }
+        let transform = source
+            .create_transform_8bit(
+                PixelLayout::Rgb,
+                &ColorProfile::new_srgb(),
+                PixelLayout::Rgb,
+                TransformOptions::default(),
+            )
+            .ok()?;
+        let mut transformed = vec![0; pixels.len()];
+        transform.transform(&pixels, &mut transformed).ok()?;
+        Some(transformed)
+    });
+    transformed.unwrap_or(pixels)
+}
+
+fn encode(
+    pixels: &[u8],
+    (width, height): (u32, u32),
+    config: &PrepareConfig,
+) -> Result<(Vec<u8>, Format), Reason> {
+    let damaged = |_| Reason::new("decode/damaged");
+    let colour = image::ExtendedColorType::Rgb8;
+    let mut bytes = Vec::new();
+    match config.encoding {
+        Encoding::Jpeg => {
+            let jpeg = encode_jpeg(pixels, width, height, config.jpeg_quality)?;
+            Ok((jpeg, Format::Jpeg))
+        }
+        Encoding::Png => {
+            let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+            encoder
+                .write_image(pixels, width, height, colour)
+                .map_err(damaged)?;
+            Ok((bytes, Format::Png))
+        }
+        Encoding::WebP => {
+            let encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
+            encoder
+                .write_image(pixels, width, height, colour)
+                .map_err(damaged)?;
+            Ok((bytes, Format::WebP))
+        }
+    }
 }
 
 /// Scales a picture to `width_px` x `height_px` with a bicubic (Catmull-Rom) filter that takes
@@ -126,21 +293,6 @@ fn resize_with(
         .resize(&source, &mut target, &options)
         .map_err(damaged)?;
     Ok(target.into_vec())
-}
-
-/// Size at which a picture is stored: the shorter side at most `max_short_side_px`.
-fn stored_size(picture: &Decoded, max_short_side_px: u32) -> (u32, u32) {
-    let (width, height) = (picture.width_px, picture.height_px);
-    let short = width.min(height);
-    if max_short_side_px == 0 || short <= max_short_side_px {
-        return (width, height);
-    }
-    let scale = |side: u32| {
-        let scaled = (u64::from(side) * u64::from(max_short_side_px) + u64::from(short) / 2)
-            / u64::from(short);
-        u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
-    };
-    (scale(width), scale(height))
 }
 
 fn encode_jpeg(pixels: &[u8], width: u32, height: u32, quality: u8) -> Result<Vec<u8>, Reason> {
@@ -201,7 +353,7 @@ fn difference_hash(picture: &Decoded) -> Result<u64, Reason> {
     Ok(hash)
 }
 
-/// Whether a PNG or WebP file holds an animation; JPEG never does, and GIF is always encoded anew.
+/// Whether a GIF, PNG or WebP file holds an animation; the other formats have none.
 fn is_animated(bytes: &[u8], format: Format) -> bool {
     match format {
         // The animation control chunk stands before the first image data (PNG, third edition).
@@ -213,8 +365,39 @@ fn is_animated(bytes: &[u8], format: Format) -> bool {
         Format::WebP => {
             bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & 2 != 0)
         }
-        Format::Jpeg | Format::Gif | Format::Bmp | Format::Tiff | Format::Ico => false,
+        Format::Gif => gif_frames(bytes) > 1,
+        Format::Jpeg | Format::Bmp | Format::Tiff | Format::Ico => false,
     }
+}
+
+/// Frames of a GIF, counted up to two: it is walked from block to block (GIF89a, appendix B).
+fn gif_frames(bytes: &[u8]) -> usize {
+    const TABLE: u8 = 0x80;
+    let table_bytes = |flags: u8| match flags & TABLE {
+        0 => 0,
+        _ => 3 << ((flags & 7) + 1),
+    };
+    let mut frames = 0;
+    let mut position = 13 + bytes.get(10).map_or(0, |flags| table_bytes(*flags));
+    while frames < 2 {
+        match bytes.get(position) {
+            Some(0x21) => position += 2,
+            Some(0x2c) => {
+                frames += 1;
+                let flags = bytes.get(position + 9).copied().unwrap_or_default();
+                position += 11 + table_bytes(flags);
+            }
+            _ => break,
+        }
+        // Sub-blocks, each with its length before it, up to one of length 0.
+        while let Some(length) = bytes.get(position) {
+            position += 1 + usize::from(*length);
+            if *length == 0 {
+                break;
+            }
+        }
+    }
+    frames
 }
 
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
@@ -231,6 +414,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::image::decode;
 
     fn gradient(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
@@ -270,6 +454,100 @@ mod tests {
         let stored = decode(&image.bytes, &Limits::default()).unwrap();
         assert_eq!((stored.width_px, stored.height_px), (640, 320));
         assert_ne!(image.sha256_fetched, image.sha256_stored);
+    }
+
+    #[test]
+    fn each_way_to_resize_has_its_sizes() {
+        let sizes = |resize, side_px, width, height| {
+            let layout = Layout::new(resize, side_px, width, height);
+            (layout.scaled, layout.stored)
+        };
+        let same = |size| (size, size);
+        assert_eq!(sizes(Resize::KeepRatio, 50, 200, 100), same((100, 50)));
+        assert_eq!(sizes(Resize::Fit, 50, 200, 100), same((50, 25)));
+        let cropped = ((100, 50), (50, 50));
+        assert_eq!(sizes(Resize::CenterCrop, 50, 200, 100), cropped);
+        let bordered = ((50, 25), (50, 50));
+        assert_eq!(sizes(Resize::Border, 50, 200, 100), bordered);
+        assert_eq!(sizes(Resize::None, 50, 200, 100), same((200, 100)));
+        // Nothing is scaled up.
+        assert_eq!(sizes(Resize::KeepRatio, 300, 200, 100), same((200, 100)));
+        let small = ((200, 100), (100, 100));
+        assert_eq!(sizes(Resize::CenterCrop, 300, 200, 100), small);
+    }
+
+    #[test]
+    fn a_border_is_white_and_a_crop_takes_the_middle() {
+        let layout = |scaled, stored| Layout { scaled, stored };
+        let row = [1, 1, 1, 2, 2, 2, 3, 3, 3].to_vec();
+        let cut = layout((3, 1), (1, 1)).place(row.clone());
+        assert_eq!(cut, [2, 2, 2]);
+        let surrounded = layout((3, 1), (3, 3)).place(row.clone());
+        assert_eq!(surrounded[..9], [255; 9]);
+        assert_eq!(surrounded[9..18], row);
+    }
+
+    #[test]
+    fn pictures_are_encoded_as_configured() {
+        let bytes = png(&gradient(900, 600));
+        for (encoding, format) in [
+            (Encoding::Jpeg, Format::Jpeg),
+            (Encoding::Png, Format::Png),
+            (Encoding::WebP, Format::WebP),
+        ] {
+            let config = PrepareConfig {
+                encoding,
+                ..PrepareConfig::default()
+            };
+            let reference = ImageRef::new(Url::parse("https://example.org/a.png").unwrap());
+            let image = prepare(reference, &bytes, Vec::new(), &config).unwrap();
+            assert_eq!(image.format, format);
+            assert_eq!(crate::image::sniff(&image.bytes), Ok(format));
+        }
+    }
+
+    #[test]
+    fn a_moving_picture_is_told_from_a_still_one() {
+        let gif = |frames: usize| {
+            let mut bytes = Vec::new();
+            let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
+            for _ in 0..frames {
+                let picture = image::DynamicImage::from(gradient(90, 80)).into_rgba8();
+                encoder.encode_frame(image::Frame::new(picture)).unwrap();
+            }
+            drop(encoder);
+            bytes
+        };
+        assert_eq!(prepared(&gif(1)).unwrap().reference.media, Media::Image);
+        assert_eq!(prepared(&gif(3)).unwrap().reference.media, Media::Animation);
+    }
+
+    #[test]
+    fn decoding_at_a_smaller_scale_loses_nothing_that_can_be_seen() {
+        let picture = RgbImage::from_fn(1600, 1200, |x, y| {
+            let wave = |t: f32| ((t.sin() + 1.0) * 127.0) as u8;
+            image::Rgb([
+                wave(x as f32 / 9.0),
+                wave(y as f32 / 13.0),
+                wave((x + y) as f32 / 31.0),
+            ])
+        });
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+        let bytes = bytes.into_inner();
+        let limits = Limits::default();
+        let whole = decode(&bytes, &limits).unwrap();
+        let scaled = decode_at_least(&bytes, &limits, |_, _| (640, 480)).unwrap();
+        assert_eq!((scaled.width_px, scaled.height_px), (800, 600));
+        let from_whole = resize(&whole, 320, 240).unwrap();
+        let from_scaled = resize(&scaled, 320, 240).unwrap();
+        let squares = from_whole
+            .iter()
+            .zip(&from_scaled)
+            .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
+        let mean = squares.sum::<f64>() / from_whole.len() as f64;
+        let psnr = 10.0 * (255.0 * 255.0 / mean).log10();
+        assert!(psnr > 40.0, "{psnr} dB");
     }
 
     #[test]

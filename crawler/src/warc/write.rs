@@ -1,0 +1,431 @@
+//! A crawl to WARC/1.1 files, one gzip member for each record.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::header::HeaderMap;
+use sha1::{Digest, Sha1};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use url::Url;
+
+use super::WarcReader;
+use super::digest::sha1_digest;
+use crate::Error;
+
+/// A file is closed when it has grown to this: what the WARC standard recommends (annex C).
+const FILE_BYTES: u64 = 1 << 30;
+
+/// Cap on a block while looking for the end of a file that was being written.
+const MAX_BLOCK_BYTES: usize = 1 << 20;
+
+/// Headers that a reconstructed message cannot keep under their own name: the body that is stored
+/// has no chunks any more. The prefix is Common Crawl's.
+const CHUNKING: &str = "transfer-encoding";
+const CHUNKING_KEPT: &str = "X-Crawl-Transfer-Encoding";
+
+/// A request and what came back.
+pub(crate) struct Exchange {
+    pub(crate) url: Url,
+    /// Header of the request, without `Host`.
+    pub(crate) request_headers: Vec<(&'static str, String)>,
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) is_http2: bool,
+    pub(crate) address: Option<std::net::SocketAddr>,
+    /// Body without chunks, content coding as it came.
+    pub(crate) body: Bytes,
+    /// Unix seconds.
+    pub(crate) received_at: i64,
+    /// Why the end of the body is not here, in the words of WARC 1.1, 5.13.
+    pub(crate) truncated: Option<&'static str>,
+}
+
+/// Writes exchanges into numbered files of one folder. Whatever is there already stays: a crawl
+/// that goes on begins a new file, and the torn end of the last one is cut off.
+///
+/// Memory held is one record while it is written.
+pub struct WarcWriter {
+    folder: PathBuf,
+    user_agent: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next_file: u32,
+    file: Option<(File, u64)>,
+    records: u64,
+    failure: Option<String>,
+}
+
+impl WarcWriter {
+    /// Writes into `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] if it cannot be made, [`Error::Read`] if what is in it cannot be read.
+    pub fn open(folder: &Path, user_agent: String) -> Result<Self, Error> {
+        let failed = |source| Error::Write {
+            path: folder.to_owned(),
+            source,
+        };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let files = warc_files(folder)?;
+        if let Some(last) = files.last() {
+            cut_torn_end(last)?;
+        }
+        let next_file = files
+            .iter()
+            .filter_map(|path| file_number(path))
+            .max()
+            .map_or(0, |number| number + 1);
+        Ok(Self {
+            folder: folder.to_owned(),
+            user_agent,
+            state: Mutex::new(State {
+                next_file,
+                ..State::default()
+            }),
+        })
+    }
+
+    /// Writes a request, its response and what is known besides, in this order.
+    pub(crate) fn write_exchange(&self, exchange: &Exchange) {
+        let date = date(exchange.received_at);
+        let target = exchange.url.as_str();
+        let id = self.record_id(target);
+        let response_id = self.record_id(target);
+        let request = request_bytes(exchange);
+        let head = response_head(exchange);
+        let mut block = head;
+        let payload_digest = sha1_digest(&exchange.body);
+        block.extend_from_slice(&exchange.body);
+        let mut fields = vec![
+            ("WARC-Payload-Digest", payload_digest),
+            ("WARC-Concurrent-To", id.clone()),
+        ];
+        if let Some(address) = exchange.address {
+            fields.push(("WARC-IP-Address", address.ip().to_string()));
+        }
+        if exchange.is_http2 {
+            fields.push(("WARC-Protocol", "h2".to_owned()));
+        }
+        if let Some(reason) = exchange.truncated {
+            fields.push(("WARC-Truncated", reason.to_owned()));
+        }
+        let metadata_id = self.record_id(target);
+        let metadata = b"outcome: answered\r\n";
+        self.write(&[
+            member(
+                &Header {
+                    kind: "request",
+                    id: &id,
+                    date: &date,
+                    target: Some(target),
+                    content_type: "application/http; msgtype=request",
+                    fields: &[],
+                },
+                &request,
+            ),
+            member(
+                &Header {
+                    kind: "response",
+                    id: &response_id,
+                    date: &date,
+                    target: Some(target),
+                    content_type: "application/http; msgtype=response",
+                    fields: &fields,
+                },
+                &block,
+            ),
+            member(
+                &Header {
+                    kind: "metadata",
+                    id: &metadata_id,
+                    date: &date,
+                    target: Some(target),
+                    content_type: "application/warc-fields",
+                    fields: &[("WARC-Concurrent-To", response_id.clone())],
+                },
+                metadata,
+            ),
+        ]);
+    }
+
+    /// Writes that nothing usable came, and why.
+    pub(crate) fn write_failure(&self, url: &Url, reason: &str, detail: &str, at: i64) {
+        let detail: String = detail
+            .chars()
+            .map(|next| if next.is_control() { ' ' } else { next })
+            .collect();
+        let block = format!("outcome: {reason}\r\ndetail: {detail}\r\n");
+        self.write(&[member(
+            &Header {
+                kind: "metadata",
+                id: &self.record_id(url.as_str()),
+                date: &date(at),
+                target: Some(url.as_str()),
+                content_type: "application/warc-fields",
+                fields: &[],
+            },
+            block.as_bytes(),
+        )]);
+    }
+
+    /// What first went wrong with the disk, if anything did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Archive`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match &self.lock().failure {
+            None => Ok(()),
+            Some(detail) => Err(Error::Archive {
+                folder: self.folder.clone(),
+                detail: detail.clone(),
+            }),
+        }
+    }
+
+    /// Appends whole members at once. The first refusal of the disk is kept, and nothing is
+    /// written after it.
+    fn write(&self, members: &[Vec<u8>]) {
+        let mut state = self.lock();
+        if state.failure.is_some() {
+            return;
+        }
+        if let Err(error) = self.append(&mut state, &members.concat()) {
+            state.failure = Some(error.to_string());
+        }
+    }
+
+    fn append(&self, state: &mut State, bytes: &[u8]) -> io::Result<()> {
+        if state
+            .file
+            .as_ref()
+            .is_some_and(|(_, size)| *size >= FILE_BYTES)
+        {
+            state.file = None;
+        }
+        if state.file.is_none() {
+            let name = format!("m3w-{:05}.warc.gz", state.next_file);
+            let path = self.folder.join(&name);
+            let mut file = OpenOptions::new()
+                .create_new(true)
+                .append(true)
+                .open(path)?;
+            let start = self.warcinfo(&name);
+            file.write_all(&start)?;
+            state.file = Some((file, start.len() as u64));
+            state.next_file += 1;
+        }
+        if let Some((file, size)) = &mut state.file {
+            file.write_all(bytes)?;
+            *size += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn warcinfo(&self, name: &str) -> Vec<u8> {
+        let block = format!(
+            "software: m3w/{}\r\nformat: WARC File Format 1.1\r\nhttp-header-user-agent: {}\r\n\
+             robots: honoured\r\n",
+            env!("CARGO_PKG_VERSION"),
+            self.user_agent
+        );
+        member(
+            &Header {
+                kind: "warcinfo",
+                id: &unique_id(name, 0),
+                date: &date(OffsetDateTime::now_utc().unix_timestamp()),
+                target: None,
+                content_type: "application/warc-fields",
+                fields: &[("WARC-Filename", name.to_owned())],
+            },
+            block.as_bytes(),
+        )
+    }
+
+    fn record_id(&self, target: &str) -> String {
+        let mut state = self.lock();
+        state.records += 1;
+        unique_id(target, state.records)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The WARC files of a folder in the order of their names.
+pub(super) fn warc_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if [".warc", ".warc.gz", ".warc.zst"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn file_number(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix("m3w-")?
+        .strip_suffix(".warc.gz")?
+        .parse()
+        .ok()
+}
+
+/// Cuts off what a crawl that was killed left half written: everything behind the last whole
+/// record.
+fn cut_torn_end(path: &Path) -> Result<(), Error> {
+    let mut end = 0;
+    for record in WarcReader::open(path, MAX_BLOCK_BYTES)? {
+        match record {
+            Ok(record) => {
+                if let Some(location) = record.location {
+                    end = location.offset + location.length;
+                }
+            }
+            Err(Error::Damaged { .. }) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let cut = || {
+        let file = OpenOptions::new().write(true).open(path)?;
+        if end < file.metadata()?.len() {
+            file.set_len(end)?;
+        }
+        Ok(())
+    };
+    cut().map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+struct Header<'a> {
+    kind: &'a str,
+    id: &'a str,
+    date: &'a str,
+    target: Option<&'a str>,
+    content_type: &'a str,
+    fields: &'a [(&'static str, String)],
+}
+
+/// A record as a gzip member.
+fn member(header: &Header<'_>, block: &[u8]) -> Vec<u8> {
+    let mut text = format!(
+        "WARC/1.1\r\nWARC-Type: {}\r\nWARC-Record-ID: {}\r\nWARC-Date: {}\r\n",
+        header.kind, header.id, header.date
+    );
+    if let Some(target) = header.target {
+        text.push_str(&format!("WARC-Target-URI: {target}\r\n"));
+    }
+    for (name, value) in header.fields {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str(&format!(
+        "WARC-Block-Digest: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        sha1_digest(block),
+        header.content_type,
+        block.len()
+    ));
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder
+        .write_all(text.as_bytes())
+        .and_then(|()| encoder.write_all(block))
+        .and_then(|()| encoder.write_all(b"\r\n\r\n"))
+        .and_then(|()| encoder.finish())
+        .expect("a buffer in memory takes everything")
+}
+
+fn request_bytes(exchange: &Exchange) -> Vec<u8> {
+    let url = &exchange.url;
+    let query = url
+        .query()
+        .map_or_else(String::new, |query| format!("?{query}"));
+    let mut text = format!("GET {}{query} HTTP/1.1\r\n", url.path());
+    let port = url
+        .port()
+        .map_or_else(String::new, |port| format!(":{port}"));
+    let host = url.host_str().unwrap_or_default();
+    text.push_str(&format!("Host: {host}{port}\r\n"));
+    for (name, value) in &exchange.request_headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    text.into_bytes()
+}
+
+fn response_head(exchange: &Exchange) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {}\r\n", status_line(exchange.status)).into_bytes();
+    for (name, value) in &exchange.headers {
+        let name = match name.as_str() {
+            CHUNKING => CHUNKING_KEPT,
+            name => name,
+        };
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+fn status_line(status: u16) -> String {
+    let phrase = reqwest::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Answer");
+    format!("{status} {phrase}")
+}
+
+fn date(unix_seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(unix_seconds)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+/// A UUID of the kind whose bits are the maker's own (RFC 9562, version 8): of the clock, a count
+/// and what the record is about.
+fn unique_id(about: &str, count: u64) -> String {
+    let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
+    let mut hasher = Sha1::new();
+    hasher.update(now.to_le_bytes());
+    hasher.update(count.to_le_bytes());
+    hasher.update(std::process::id().to_le_bytes());
+    hasher.update(about);
+    let digest = hasher.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        "<urn:uuid:{}-{}-{}-{}-{}>",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
