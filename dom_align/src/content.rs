@@ -15,6 +15,7 @@
 //! sensitive to [`LINKED_IMAGE_CHARACTERS`], with which whole galleries of linked pictures go.
 
 use crate::dom::{Node, Tree};
+use crate::mark::{Mark, Rule};
 use crate::tags::Kind;
 
 /// Characters that a block costs in which links prevail, besides its links' own.
@@ -44,8 +45,24 @@ const MIN_CONTENT_CHARACTERS: usize = 250;
 /// Characters of running text up to which a page without a declared main part may be a list.
 const MAX_LIST_CHARACTERS: usize = 200;
 
-/// Characters that are not white space under each node, without removed subtrees.
-pub(crate) fn text_lengths(tree: &Tree, removed: &[Option<&'static str>]) -> Vec<usize> {
+/// Characters of each text that are not white space; counted once for all that ask.
+pub(crate) fn characters(tree: &Tree) -> Vec<usize> {
+    let count = |node: &Node| {
+        let text = node.text()?;
+        Some(text.chars().filter(|c| !c.is_whitespace()).count())
+    };
+    tree.nodes
+        .iter()
+        .map(|node| count(node).unwrap_or(0))
+        .collect()
+}
+
+/// Characters under each node, without removed subtrees. `characters` are those of the texts.
+pub(crate) fn text_lengths(
+    tree: &Tree,
+    characters: &[usize],
+    removed: &[Option<Mark>],
+) -> Vec<usize> {
     let mut lengths = vec![0; tree.nodes.len()];
     for index in (1..tree.nodes.len()).rev() {
         let node = &tree.nodes[index];
@@ -53,9 +70,7 @@ pub(crate) fn text_lengths(tree: &Tree, removed: &[Option<&'static str>]) -> Vec
             lengths[index] = 0;
             continue;
         }
-        if let Some(text) = node.text() {
-            lengths[index] = text.chars().filter(|c| !c.is_whitespace()).count();
-        }
+        lengths[index] += characters[index];
         lengths[node.parent] += lengths[index];
     }
     lengths
@@ -64,16 +79,17 @@ pub(crate) fn text_lengths(tree: &Tree, removed: &[Option<&'static str>]) -> Vec
 /// Marks all but the content as removed. False if what is left is too short to believe in.
 pub(crate) fn choose(
     tree: &Tree,
-    removed: &mut [Option<&'static str>],
-    visible: &[Option<&'static str>],
+    characters: &[usize],
+    removed: &mut [Option<Mark>],
+    visible: &[Option<Mark>],
 ) -> bool {
-    let all = text_lengths(tree, visible)[0];
-    let lengths = text_lengths(tree, removed);
+    let all = text_lengths(tree, characters, visible)[0];
+    let lengths = text_lengths(tree, characters, removed);
     if all < MIN_CONTENT_CHARACTERS {
         // Too little to tell content from what is around it.
         return lengths[0] * 2 > all;
     }
-    let sums = sums(tree, removed);
+    let sums = sums(tree, characters, removed);
     let main = main_part(tree, &lengths);
     let scope = main.unwrap_or(0);
     let (mut best, mut best_score) = (scope, f64::MIN);
@@ -108,7 +124,12 @@ pub(crate) fn choose(
             && node.is_element()
             && sums[index] < -MAX_NEGATIVE_SUM;
         if removed[index].is_none() && (is_outside || is_links) {
-            removed[index] = Some("align/boilerplate");
+            let (rule, threshold) = if is_outside {
+                (Rule::Outside, best_score)
+            } else {
+                (Rule::Links, -MAX_NEGATIVE_SUM)
+            };
+            removed[index] = Some(Mark::new(rule, sums[index], threshold));
         }
         index = if removed[index].is_some() {
             node.end
@@ -150,7 +171,7 @@ fn main_part(tree: &Tree, lengths: &[usize]) -> Option<usize> {
     clippy::cast_precision_loss,
     reason = "characters of a page, far below 2^52"
 )]
-fn sums(tree: &Tree, removed: &[Option<&'static str>]) -> Vec<f64> {
+fn sums(tree: &Tree, characters: &[usize], removed: &[Option<Mark>]) -> Vec<f64> {
     let count = tree.nodes.len();
     // Characters outside and inside links, by the block that holds them.
     let (mut plain, mut linked) = (vec![0.0; count], vec![0.0; count]);
@@ -171,8 +192,8 @@ fn sums(tree: &Tree, removed: &[Option<&'static str>]) -> Vec<f64> {
             if index < link_end {
                 linked[block[index]] += LINKED_IMAGE_CHARACTERS;
             }
-        } else if let Some(text) = node.text() {
-            let length = text.chars().filter(|c| !c.is_whitespace()).count() as f64;
+        } else if characters[index] > 0 {
+            let length = characters[index] as f64;
             let side = if index < link_end {
                 &mut linked
             } else {
