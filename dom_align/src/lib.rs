@@ -23,7 +23,7 @@
 //!    icons and pixels, `caption` ties captions to their images.
 //!
 //! Nothing fails: bad HTML gives less. What is left out is told with its reason
-//! ([`Aligned::dropped`], [`Aligned::given_up`]).
+//! ([`Aligned::dropped`], [`Aligned::given_up`]); [`explain()`] tells it of every block and image.
 //!
 //! ```
 //! use m3w_dom_align::{Config, align};
@@ -46,6 +46,7 @@ mod caption;
 mod config;
 mod content;
 mod dom;
+mod explain;
 mod feed;
 mod forest;
 mod image_url;
@@ -65,6 +66,7 @@ mod walk;
 mod weights;
 
 pub use config::{CaptionPlacement, Config, Mode};
+pub use explain::{Judgement, Subject, explain};
 pub use image_url::resolve;
 
 /// A page as a document, and what was left out of it.
