@@ -15,6 +15,7 @@
 //! sensitive to [`LINKED_IMAGE_CHARACTERS`], with which whole galleries of linked pictures go.
 
 use crate::dom::{Node, Tree};
+use crate::mark::{Mark, Rule};
 use crate::tags::Kind;
 
 /// Characters that a block costs in which links prevail, besides its links' own.
@@ -44,8 +45,8 @@ const MIN_CONTENT_CHARACTERS: usize = 250;
 /// Characters of running text up to which a page without a declared main part may be a list.
 const MAX_LIST_CHARACTERS: usize = 200;
 
-/// Characters that are not white space under each node, without removed subtrees.
-pub(crate) fn text_lengths(tree: &Tree, removed: &[Option<&'static str>]) -> Vec<usize> {
+/// Characters under each node, without removed subtrees.
+pub(crate) fn text_lengths(tree: &Tree, removed: &[Option<Mark>]) -> Vec<usize> {
     let mut lengths = vec![0; tree.nodes.len()];
     for index in (1..tree.nodes.len()).rev() {
         let node = &tree.nodes[index];
@@ -60,11 +61,7 @@ pub(crate) fn text_lengths(tree: &Tree, removed: &[Option<&'static str>]) -> Vec
 }
 
 /// Marks all but the content as removed. False if what is left is too short to believe in.
-pub(crate) fn choose(
-    tree: &Tree,
-    removed: &mut [Option<&'static str>],
-    visible: &[Option<&'static str>],
-) -> bool {
+pub(crate) fn choose(tree: &Tree, removed: &mut [Option<Mark>], visible: &[Option<Mark>]) -> bool {
     let all = text_lengths(tree, visible)[0];
     let lengths = text_lengths(tree, removed);
     if all < MIN_CONTENT_CHARACTERS {
@@ -106,7 +103,12 @@ pub(crate) fn choose(
             && node.is_element()
             && sums[index] < -MAX_NEGATIVE_SUM;
         if removed[index].is_none() && (is_outside || is_links) {
-            removed[index] = Some("align/boilerplate");
+            let (rule, threshold) = if is_outside {
+                (Rule::Outside, best_score)
+            } else {
+                (Rule::Links, -MAX_NEGATIVE_SUM)
+            };
+            removed[index] = Some(Mark::new(rule, sums[index], threshold));
         }
         index = if removed[index].is_some() {
             node.end
@@ -148,7 +150,7 @@ fn main_part(tree: &Tree, lengths: &[usize]) -> Option<usize> {
     clippy::cast_precision_loss,
     reason = "characters of a page, far below 2^52"
 )]
-fn sums(tree: &Tree, removed: &[Option<&'static str>]) -> Vec<f64> {
+fn sums(tree: &Tree, removed: &[Option<Mark>]) -> Vec<f64> {
     let count = tree.nodes.len();
     // Characters outside and inside links, by the block that holds them.
     let (mut plain, mut linked) = (vec![0.0; count], vec![0.0; count]);

@@ -14,12 +14,17 @@
 //!    of nodes in document order. Depth and number of nodes are bounded; no pass recurses.
 //! 3. `prune` marks what is not shown and, in [`Mode::Main`], what tag, role or name say is not
 //!    content; `content` scores text against links and chooses the part that a reader came for.
-//! 4. `walk` goes over what is left: `lines` joins inline text as a browser does, `image_url`
+//! 4. On pages of some length `likely` has the last word on each block and image: `block` and
+//!    `measure` count what Readability and its like count, `names` reads classes and roles,
+//!    `page_kind` what the page declares itself to be, and `forest` weighs all of it with the
+//!    rules' opinion by the trees in `weights` (`train/train.py` grows them and states what they
+//!    score on sites they have not seen).
+//! 5. `walk` goes over what is left: `lines` joins inline text as a browser does, `image_url`
 //!    finds each image's best URL ([`srcset`] reads candidates by the standard), `unwanted` knows
 //!    icons and pixels, `caption` ties captions to their images.
 //!
 //! Nothing fails: bad HTML gives less. What is left out is told with its reason
-//! ([`Aligned::dropped`], [`Aligned::given_up`]).
+//! ([`Aligned::dropped`], [`Aligned::given_up`]); [`explain()`] tells it of every block and image.
 //!
 //! ```
 //! use m3w_dom_align::{Config, align};
@@ -39,21 +44,33 @@ use url::Url;
 
 mod arena;
 mod atoms;
+mod block;
 mod caption;
 mod config;
 mod content;
 mod dom;
+mod explain;
+mod forest;
 mod image_url;
+mod likely;
 mod lines;
+mod mark;
+mod measure;
+mod names;
+mod page_kind;
 mod prune;
 mod references;
 pub mod srcset;
 mod tags;
 mod tokenizer;
+#[doc(hidden)]
+pub mod training;
 mod unwanted;
 mod walk;
+mod weights;
 
 pub use config::{CaptionPlacement, Config, Mode};
+pub use explain::{Judgement, Subject, explain};
 pub use image_url::resolve;
 
 /// A page as a document, and what was left out of it.
@@ -91,7 +108,7 @@ pub fn align(html: &str, url: &Url, config: &Config) -> Aligned {
         base: &base,
         config,
     };
-    let removed = prune::removed(&tree, url, config.mode);
+    let removed = prune::decided(&tree, url, config.mode, None);
     let found = walk::walk(&images, &removed);
     let mut document = Document::new(url.clone());
     document.title = title(&tree);

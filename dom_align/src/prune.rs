@@ -6,6 +6,8 @@ use crate::Mode;
 use crate::content;
 use crate::dom::{Node, Tree};
 use crate::image_url::style_property;
+use crate::likely;
+use crate::mark::{Mark, Rule};
 use crate::tags::Kind;
 
 /// Roles (WAI-ARIA landmarks and widgets) of parts that are not content.
@@ -146,12 +148,33 @@ const FORUM_WORDS: [&str; 14] = [
     "comments",
 ];
 
-/// For each node, why its subtree is left out, if it is.
-pub(crate) fn removed(tree: &Tree, page: &Url, mode: Mode) -> Vec<Option<&'static str>> {
+/// What the rules say of a page.
+pub(crate) struct Rules {
+    /// For each node, whether a browser shows its subtree.
+    pub(crate) visible: Vec<Option<Mark>>,
+    /// For each node, why its subtree is left out, if it is.
+    pub(crate) marks: Vec<Option<Mark>>,
+    /// Characters that a browser shows.
+    visible_characters: usize,
+}
+
+/// Reads a page by the rules.
+pub(crate) fn rules(tree: &Tree, page: &Url, mode: Mode) -> Rules {
     let visible = hidden(tree);
-    if mode == Mode::Everything {
-        return visible;
+    let visible_characters = content::text_lengths(tree, &visible)[0];
+    let marks = match mode {
+        Mode::Everything => visible.clone(),
+        Mode::Main => removed(tree, page, &visible),
+    };
+    Rules {
+        visible,
+        marks,
+        visible_characters,
     }
+}
+
+/// Marks all but the content.
+fn removed(tree: &Tree, page: &Url, visible: &[Option<Mark>]) -> Vec<Option<Mark>> {
     let host = page.host_str().unwrap_or_default();
     let is_forum = has_word(host, &FORUM_WORDS) || has_word(page.path(), &FORUM_WORDS);
     // From the strictest reading of names to none, until the page has content.
@@ -166,20 +189,37 @@ pub(crate) fn removed(tree: &Tree, page: &Url, mode: Mode) -> Vec<Option<&'stati
     ];
     let mut removed = Vec::new();
     for names in readings.into_iter().skip(usize::from(is_forum)) {
-        removed.clone_from(&visible);
+        removed.clear();
+        removed.extend_from_slice(visible);
         remove_parts(tree, &mut removed, names.as_ref());
-        if content::choose(tree, &mut removed, &visible) {
+        if content::choose(tree, &mut removed, visible) {
             break;
         }
     }
     removed
 }
 
+/// For each node, why it is left out, if it is: by the rules, and on pages of some length by all
+/// that is measured of each block and image. What is kept by measure is told to `kept`.
+pub(crate) fn decided(
+    tree: &Tree,
+    page: &Url,
+    mode: Mode,
+    kept: Option<&mut Vec<(usize, Mark)>>,
+) -> Vec<Option<Mark>> {
+    let mut rules = rules(tree, page, mode);
+    if mode == Mode::Main && rules.visible_characters >= MIN_PAGE_CHARACTERS {
+        inherit(tree, &mut rules.marks);
+        likely::mark_unlikely(tree, page, &rules.visible, &mut rules.marks, kept);
+    }
+    rules.marks
+}
+
 /// Marks what a browser does not show: hidden elements, and the text of `<noscript>`.
 ///
 /// Some pages hide all of themselves until a script runs, or hold their text only for browsers
 /// without scripts; what is most of a page is taken for the page.
-fn hidden(tree: &Tree) -> Vec<Option<&'static str>> {
+fn hidden(tree: &Tree) -> Vec<Option<Mark>> {
     let mut removed = vec![None; tree.nodes.len()];
     let lengths = content::text_lengths(tree, &removed);
     let is_page =
@@ -191,7 +231,7 @@ fn hidden(tree: &Tree) -> Vec<Option<&'static str>> {
         }
         let is_unread = index < noscript_end && node.text().is_some();
         if is_unread || (is_hidden(node) && !is_page(index)) {
-            removed[index] = Some("align/hidden");
+            removed[index] = Some(Mark::plain(Rule::Hidden));
         }
     }
     removed
@@ -202,7 +242,7 @@ fn hidden(tree: &Tree) -> Vec<Option<&'static str>> {
     clippy::cast_precision_loss,
     reason = "characters of a page, far below 2^52"
 )]
-fn remove_parts(tree: &Tree, removed: &mut [Option<&'static str>], names: Option<&Names>) {
+fn remove_parts(tree: &Tree, removed: &mut [Option<Mark>], names: Option<&Names>) {
     let lengths = content::text_lengths(tree, removed);
     let max_length = lengths[0] as f64 * MAX_REMOVED_SHARE;
     let holds_main = holders_of_main(tree);
@@ -211,11 +251,17 @@ fn remove_parts(tree: &Tree, removed: &mut [Option<&'static str>], names: Option
         let node = &tree.nodes[index];
         if removed[index].is_none() && node.is_element() && !holds_main[index] {
             let is_small = (lengths[index] as f64) <= max_length;
-            let is_part = is_small
-                && (is_part(tree, index) || names.is_some_and(|names| names.is_named_part(node)));
-            if is_part || names.is_some_and(|names| names.is_comment(node)) {
-                removed[index] = Some("align/boilerplate");
-            }
+            let share = lengths[index] as f64 / (lengths[0] as f64).max(1.0);
+            let rule = if is_small && is_part(tree, index) {
+                Some(Rule::Part)
+            } else if is_small && names.is_some_and(|names| names.is_named_part(node)) {
+                Some(Rule::Name)
+            } else if names.is_some_and(|names| names.is_comment(node)) {
+                Some(Rule::Comments)
+            } else {
+                None
+            };
+            removed[index] = rule.map(|rule| Mark::new(rule, share, MAX_REMOVED_SHARE));
         }
         index = if removed[index].is_some() {
             node.end
@@ -342,4 +388,11 @@ fn is_hidden(node: &Node) -> bool {
         // On a picture it says that it adds nothing for a screen reader: it is shown.
         || (node.kind != Kind::Image
             && node.attribute("aria-hidden").is_some_and(|value| value.eq_ignore_ascii_case("true")))
+}
+
+/// Gives each node the mark of the subtree it is in.
+pub(crate) fn inherit(tree: &Tree, marks: &mut [Option<Mark>]) {
+    for (index, node) in tree.nodes.iter().enumerate().skip(1) {
+        marks[index] = marks[index].or(marks[node.parent]);
+    }
 }

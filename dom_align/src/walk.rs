@@ -10,9 +10,10 @@ use crate::caption;
 use crate::dom::Tree;
 use crate::image_url::{Images, Outcome};
 use crate::lines::Lines;
+use crate::mark::Mark;
 use crate::tags::Kind;
 use crate::unwanted;
-use crate::{CaptionPlacement, Config, Dropped};
+use crate::{CaptionPlacement, Config, Dropped, Mode};
 
 /// Elements between a caption and its image at most. It keeps the search for a caption's image
 /// from growing with the page.
@@ -23,11 +24,13 @@ const MAX_CAPTION_DISTANCE: usize = 32;
 pub(crate) struct Found {
     pub(crate) elements: Vec<Element<ImageRef>>,
     pub(crate) dropped: Vec<Dropped>,
+    /// The node of each dropped image.
+    pub(crate) dropped_nodes: Vec<usize>,
     pub(crate) inline_svg: usize,
 }
 
 /// Walks the tree, leaving out each subtree for which `removed` names a reason.
-pub(crate) fn walk(images: &Images<'_>, removed: &[Option<&'static str>]) -> Found {
+pub(crate) fn walk(images: &Images<'_>, removed: &[Option<Mark>]) -> Found {
     let tree = images.tree;
     let mut walk = Walk {
         images,
@@ -46,7 +49,7 @@ pub(crate) fn walk(images: &Images<'_>, removed: &[Option<&'static str>]) -> Fou
     while index < tree.nodes.len() {
         walk.close_before(index);
         index = match removed[index] {
-            Some(reason) => walk.leave_out(index, reason),
+            Some(mark) => walk.leave_out(index, mark),
             None => walk.enter(index),
         };
     }
@@ -230,7 +233,7 @@ impl Walk<'_> {
     }
 
     /// Skips a subtree; its images are counted.
-    fn leave_out(&mut self, index: usize, reason: &'static str) -> usize {
+    fn leave_out(&mut self, index: usize, mark: Mark) -> usize {
         let node = &self.tree.nodes[index];
         if node.kind.breaks_text() {
             self.end_block();
@@ -241,41 +244,56 @@ impl Walk<'_> {
                     Outcome::Kept(image) => Some(shorten(image.url.as_str())),
                     Outcome::Dropped { url, .. } => url,
                 };
-                self.drop_image(url, Reason::new(reason));
+                self.drop_image(image, url, mark.reason());
             }
         }
         node.end
     }
 
-    fn drop_image(&mut self, url: Option<String>, reason: Reason) {
+    fn drop_image(&mut self, index: usize, url: Option<String>, reason: Reason) {
+        self.found.dropped_nodes.push(index);
         self.found.dropped.push(Dropped { url, reason });
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     fn image(&mut self, index: usize, outcome: Outcome) {
         let image = match outcome {
-            Outcome::Dropped { url, reason } => return self.drop_image(url, reason),
+            Outcome::Dropped { url, reason } => return self.drop_image(index, url, reason),
             Outcome::Kept(image) => image,
         };
         let url = Some(shorten(image.url.as_str()));
         if let Some(reason) = unwanted::judge(self.tree, index, &image, self.config) {
-            return self.drop_image(url, reason);
+            return self.drop_image(index, url, reason);
         }
         if self.is_noscript_twin(index, &image) {
             if index < self.noscript_end {
                 self.prefer_noscript(*image);
             }
-            return self.drop_image(url, Reason::new("align/duplicate-noscript"));
+            return self.drop_image(index, url, Reason::new("align/duplicate-noscript"));
+        }
+        if self.config.mode == Mode::Main && self.is_copy(&image) {
+            return self.drop_image(index, url, Reason::new("align/duplicate"));
         }
         let max = self.config.max_images;
         if self.kept_images >= max {
             let reason = Reason::measured("align/too-many-images", (max + 1) as f64, max as f64);
-            return self.drop_image(url, reason);
+            return self.drop_image(index, url, reason);
         }
         self.kept_images += 1;
         self.end_block();
         self.found.elements.push(Element::Image(*image));
         self.take_waiting_caption(index);
+    }
+
+    /// Whether the same picture stands right before, with no word between: pages hold copies for
+    /// other widths of the window.
+    fn is_copy(&self, image: &ImageRef) -> bool {
+        let found = self.found.elements.iter().rev();
+        self.lines.is_empty()
+            && found
+                .map_while(Element::as_image)
+                .take(MAX_CAPTION_DISTANCE)
+                .any(|held| held.url == image.url)
     }
 
     /// Whether the image is the copy of the one before it, one of the two in a `<noscript>`.
