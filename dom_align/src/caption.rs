@@ -60,6 +60,23 @@ pub(crate) fn is_figure(node: &Node) -> bool {
         || (node.kind == Kind::Block && class_words(node).any(|word| FIGURE_WORDS.contains(&word)))
 }
 
+/// Levels between a caption and its figure at most.
+const MAX_LEVELS: usize = 4;
+
+/// The figure of which the element is the caption, if it is one.
+pub(crate) fn figure_of(tree: &Tree, index: usize) -> Option<usize> {
+    let node = &tree.nodes[index];
+    if is_figure_title(tree, index) {
+        return Some(node.parent);
+    }
+    if !is_figure_caption(node) && !is_like_caption(node) {
+        return None;
+    }
+    tree.ancestors(index)
+        .take(MAX_LEVELS)
+        .find(|above| is_figure(&tree.nodes[*above]))
+}
+
 /// The words of the `class` attribute; those joined by `-` or `_` count singly and as a whole.
 fn class_words(node: &Node) -> impl Iterator<Item = &str> {
     let classes = node.attribute("class").unwrap_or_default();

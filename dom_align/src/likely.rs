@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use url::Url;
 
 use crate::block::{Blocks, NONE};
+use crate::caption;
 use crate::dom::Tree;
 use crate::forest;
 use crate::image_url::declared_px;
@@ -24,6 +25,9 @@ const MIN_REPEATED_WORDS: f32 = 20.0;
 
 /// Characters above which a likely text counts as one that stands beside an image.
 const MIN_NEIGHBOUR_CHARACTERS: f32 = 20.0;
+
+/// Nodes of a figure at most in which an image is looked for whose caption is there.
+const MAX_FIGURE_NODES: usize = 256;
 
 /// Levels above an image at which its containers are measured.
 const CONTAINER_LEVELS: [usize; 5] = [1, 2, 3, 4, 6];
@@ -306,7 +310,27 @@ pub(crate) fn mark_unlikely(
             kept.push((index, mark));
         }
     }
+    keep_captions(tree, &mut decided);
     marks.copy_from_slice(&decided);
+}
+
+/// Takes the mark from the captions of images that are kept: a caption goes with its image, however
+/// short it is and whatever stands around it.
+fn keep_captions(tree: &Tree, decided: &mut [Option<Mark>]) {
+    for index in 1..tree.nodes.len() {
+        let Some(figure) = caption::figure_of(tree, index) else {
+            continue;
+        };
+        let nodes = figure..tree.nodes[figure].end.min(figure + MAX_FIGURE_NODES);
+        let is_kept = nodes
+            .clone()
+            .any(|node| tree.nodes[node].kind == Kind::Image && decided[node].is_none());
+        if is_kept {
+            for mark in &mut decided[index..tree.nodes[index].end.min(nodes.end)] {
+                *mark = mark.filter(|mark| mark.rule != Rule::Unlikely);
+            }
+        }
+    }
 }
 
 /// For each block, whether a likely one before it says the same.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use m3w_document::{Document, Element, ImageRef};
-use m3w_dom_align::{Config, Mode, align};
+use m3w_dom_align::{Config, Judgement, Mode, Subject, align, explain};
 use url::Url;
 
 use super::{Settings, default_threads};
@@ -36,6 +36,10 @@ pub(super) struct Align {
     /// What to print [default: text for one page, jsonl for a manifest]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// For each block and image of the page say which rule kept or dropped it, with what was
+    /// measured and the threshold
+    #[arg(long, requires = "file", conflicts_with = "format")]
+    explain: bool,
     /// Which part of a page is wanted
     #[arg(long, value_enum)]
     mode: Option<ModeName>,
@@ -87,6 +91,10 @@ impl Align {
 
     fn one_page(&self, file: &Path, config: &Config) -> Result<()> {
         let html = read(file, config.max_page_bytes)?;
+        if self.explain {
+            let judgements = explain(&html, &self.base_url, config);
+            return write_judgements(&mut std::io::stdout().lock(), &judgements);
+        }
         let aligned = align(&html, &self.base_url, config);
         let mut out = std::io::stdout().lock();
         if self.format == Some(Format::Jsonl) {
@@ -133,6 +141,25 @@ fn write_text(out: &mut impl Write, document: &Document<ImageRef>) -> Result<()>
                 }
                 writeln!(out)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// One line for each judgement: kept or dropped, the rule with value and threshold, the element,
+/// and what is judged.
+fn write_judgements(out: &mut impl Write, judgements: &[Judgement]) -> Result<()> {
+    for judgement in judgements {
+        let verdict = if judgement.is_kept { "kept" } else { "dropped" };
+        write!(out, "{verdict}\t{}", judgement.rule)?;
+        if let (Some(value), Some(threshold)) = (judgement.value, judgement.threshold) {
+            write!(out, " {value:.3} against {threshold:.3}")?;
+        }
+        write!(out, "\t{}\t", judgement.element)?;
+        match &judgement.subject {
+            Subject::Block(beginning) => writeln!(out, "\"{beginning}\"")?,
+            Subject::Image(Some(url)) => writeln!(out, "[image] {url}")?,
+            Subject::Image(None) => writeln!(out, "[image] (no address)")?,
         }
     }
     Ok(())
