@@ -72,7 +72,7 @@ struct Settings {
     /// Settings in a TOML file; what it leaves out keeps its default
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One setting, over the file's: `--set filter.image.min_side_px=150`
+    /// One setting, over the file's; a key of a section is written `section.key`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     assignments: Vec<String>,
 }

@@ -246,7 +246,8 @@ impl Crawl<'_> {
                 )
             });
             if *stop.borrow() {
-                return Err(Stopped.into());
+                return Err(anyhow::Error::new(Stopped)
+                    .context("stopped: no list was written, the same command begins anew"));
             }
         }
         progress.finish();

@@ -1,8 +1,10 @@
 //! Writes what is measured of each block of text of stored pages, for `train/train.py`.
 //!
 //! ```text
-//! cargo run --release -p m3w-dom-align --example measure -- MANIFEST.jsonl PAGES_DIR OUT_DIR
+//! cargo run --release -p m3w-dom-align --example measure -- MANIFEST.jsonl PAGES_DIR OUT_DIR [LIKELIHOODS]
 //! ```
+//!
+//! With the likelihoods of all blocks, which the training writes, it measures the images.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -25,16 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut texts = BufWriter::new(File::create(out.join("blocks.jsonl"))?);
     let mut all_names = Vec::new();
     for line in BufReader::new(File::open(manifest)?).lines() {
-        let page: Value = serde_json::from_str(&line?)?;
-        let id = page["id"]
-            .as_str()
-            .ok_or("a line of the manifest has no id")?;
-        let base = page["base"]
-            .as_str()
-            .or(page["url"].as_str())
-            .unwrap_or_default();
-        let base = Url::parse(base).or_else(|_| Url::parse("http://localhost/"))?;
-        let html = decode(&read(Path::new(pages), id)?);
+        let Page { id, base, html } = page(&line?, Path::new(pages))?;
         let (names, blocks) = training::blocks(&html, &base, &Config::default());
         if all_names.is_empty() {
             all_names = names;
@@ -48,6 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("names.json"), serde_json::to_string(&all_names)?)?;
     Ok(())
 }
+
 /// The second pass: images, with the likelihoods of the blocks that the first pass wrote.
 fn measure_images(
     manifest: &str,
@@ -64,16 +58,7 @@ fn measure_images(
         .chunks_exact(4)
         .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
     for line in BufReader::new(File::open(manifest)?).lines() {
-        let page: Value = serde_json::from_str(&line?)?;
-        let id = page["id"]
-            .as_str()
-            .ok_or("a line of the manifest has no id")?;
-        let base = page["base"]
-            .as_str()
-            .or(page["url"].as_str())
-            .unwrap_or_default();
-        let base = Url::parse(base).or_else(|_| Url::parse("http://localhost/"))?;
-        let html = decode(&read(Path::new(pages), id)?);
+        let Page { id, base, html } = page(&line?, Path::new(pages))?;
         let (_, blocks) = training::blocks(&html, &base, &Config::default());
         let held = likelihoods.by_ref().take(blocks.len()).collect();
         let (names, images) = training::images(&html, &base, &Config::default(), held);
@@ -91,6 +76,30 @@ fn measure_images(
         serde_json::to_string(&all_names)?,
     )?;
     Ok(())
+}
+
+/// A stored page.
+struct Page {
+    id: String,
+    base: Url,
+    html: String,
+}
+
+/// The page that a line of the manifest names.
+fn page(line: &str, pages: &Path) -> Result<Page, Box<dyn std::error::Error>> {
+    let line: Value = serde_json::from_str(line)?;
+    let id = line["id"]
+        .as_str()
+        .ok_or("a line of the manifest has no id")?;
+    let base = line["base"]
+        .as_str()
+        .or(line["url"].as_str())
+        .unwrap_or_default();
+    Ok(Page {
+        id: id.to_owned(),
+        base: Url::parse(base).or_else(|_| Url::parse("http://localhost/"))?,
+        html: decode(&read(pages, id)?),
+    })
 }
 
 fn read(pages: &Path, id: &str) -> std::io::Result<Vec<u8>> {

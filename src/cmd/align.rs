@@ -14,7 +14,8 @@ use crate::page_files::{align_all, json_line, read};
 
 /// Show what is read from stored pages: their text and images in order
 ///
-/// Works on one HTML file, or on a folder of them with a manifest; nothing is fetched.
+/// Works on one HTML file, or on a folder of them with a manifest; nothing is fetched. Settings are
+/// the keys of `[align]` in configs/build.toml, without the section: `--set target_width_px=1024`.
 #[derive(Debug, Args)]
 pub(super) struct Align {
     /// A page; its name may end in .gz
@@ -46,7 +47,6 @@ pub(super) struct Align {
     /// Processor threads; the result does not depend on them [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// `[align]` settings: `--set target_width_px=1024`
     #[command(flatten)]
     settings: Settings,
 }

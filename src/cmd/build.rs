@@ -15,7 +15,8 @@ use crate::summary::Summary;
 /// Build a corpus from a list of URLs or from WARC files
 ///
 /// Fetches the pages, aligns their text and images, fetches the images, and writes document and
-/// sequence shards. Interrupted at any moment, the same command goes on where it was.
+/// sequence shards. Interrupted at any moment, the same command goes on where it was. Settings are
+/// the keys of configs/build.toml: `--set filter.image.min_side_px=150`.
 #[derive(Debug, Args)]
 pub(super) struct Build {
     /// List of page URLs: text with one a line, or .csv, .tsv, .jsonl, .parquet with a URL column

@@ -13,7 +13,9 @@ use crate::source::Source;
 /// Follow links and sitemaps from a list of URLs to a longer list
 ///
 /// Fetches the pages of the list, the pages that they link to, and so on within the host or the
-/// domain, and writes the URLs of those that answered: a list for `m3w build`.
+/// domain, and writes the URLs of those that answered: a list for `m3w build`. The list is written at
+/// the end; interrupted, the same command begins anew. Settings are `max_depth`, `max_pages`,
+/// `sitemaps`, `pages_in_flight`, and the sections `traps` and `crawler`.
 #[derive(Debug, Args)]
 pub(super) struct Crawl {
     /// List of URLs to begin with, as for `m3w build`

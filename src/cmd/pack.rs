@@ -13,7 +13,8 @@ use crate::summary::Summary;
 
 /// Pack the documents of a corpus anew: another tokenizer, seed, or length of windows
 ///
-/// Writes a directory of its own that holds only sequences.
+/// Writes a directory of its own that holds only sequences. Settings are the keys of `[shards]` in
+/// configs/build.toml, without the section: `--set sequence_length=512`.
 #[derive(Debug, Args)]
 pub(super) struct Pack {
     /// Directory of the corpus with the documents
@@ -31,7 +32,6 @@ pub(super) struct Pack {
     /// Processor threads; the result does not depend on them [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// `[shards]` settings: `--set sequence_length=512`
     #[command(flatten)]
     settings: Settings,
 }
