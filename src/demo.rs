@@ -105,7 +105,7 @@ pub fn train_tiny(
     file.run.steps = steps.unwrap_or(file.run.steps);
     let options = TrainOptions {
         file,
-        data: out.join("corpus"),
+        data: Some(out.join("corpus")),
         out: out.join("run"),
         is_quiet: false,
     };

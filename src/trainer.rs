@@ -7,18 +7,23 @@
 //! DIR/tokenizer.json        the tokenizer of the shards
 //! DIR/metrics.jsonl         one line a step: loss, gradient norm, learning rate
 //! DIR/checkpoint/           weights (safetensors), sizes, optimiser and step
-//! DIR/loader-N.json         where in the data step N stood
+//! DIR/loader-N.json         where in each dataset step N stood
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use m3w_model::train::{TrainConfig, Trainer};
 use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens};
-use m3w_shards::{Batch, Loader, LoaderConfig, SpecialIds, Tokenizer, write_atomically};
+use m3w_shards::{
+    Batch, Dataset, LoaderConfig, Mixture, MixtureState, Schedule, SpecialIds, Tokenizer,
+    write_atomically,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -40,6 +45,29 @@ pub struct TrainFile {
     /// How rows become batches.
     #[serde(default)]
     pub loader: LoaderConfig,
+    /// What is trained on, if not the one corpus that the command names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datasets: Vec<DatasetConfig>,
+}
+
+/// One corpus of a mixture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// Its name in the metrics.
+    pub name: String,
+    /// Its folder.
+    pub path: PathBuf,
+    /// What its loss counts: lambda in Flamingo (section 2.4).
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Settings that differ from those of `[loader]`, such as `batch_size`.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub loader: toml::Table,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// How long a run goes and what it leaves.
@@ -52,6 +80,8 @@ pub struct RunConfig {
     pub seed: u64,
     /// Steps between checkpoints; there is one at the end in any case.
     pub checkpoint_every: usize,
+    /// In which order several datasets are visited.
+    pub schedule: Schedule,
 }
 
 impl Default for RunConfig {
@@ -60,6 +90,7 @@ impl Default for RunConfig {
             steps: 1000,
             seed: 0,
             checkpoint_every: 500,
+            schedule: Schedule::default(),
         }
     }
 }
@@ -69,8 +100,8 @@ impl Default for RunConfig {
 pub struct TrainOptions {
     /// The configuration.
     pub file: TrainFile,
-    /// Directory of the corpus.
-    pub data: PathBuf,
+    /// Directory of the corpus; `None` where the configuration names datasets.
+    pub data: Option<PathBuf>,
     /// Directory of the run.
     pub out: PathBuf,
     /// Whether to keep silent about progress.
@@ -89,9 +120,12 @@ pub struct TrainResult {
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Serialize)]
-struct Metrics {
+struct Metrics<'a> {
     step: usize,
+    /// The losses of the step's batches, each times its weight, in all.
     loss: f64,
+    /// The loss of each dataset in nats a token, before weighting.
+    losses: BTreeMap<&'a str, f64>,
     gradient_norm: f64,
     learning_rate: f64,
     mean_gate: f64,
@@ -106,14 +140,17 @@ struct Metrics {
 /// [`Stopped`]; otherwise if the shards or a checkpoint cannot be read, the directory holds a run
 /// of another configuration, or the disk refuses.
 pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<TrainResult> {
-    let corpus = Corpus::at(&options.data);
+    let mut file = options.file.clone();
+    let datasets = datasets(&file, options.data.as_deref())?;
+    // All have the same, or the mixture refuses them.
+    let corpus = Corpus::at(&datasets[0].directory);
     corpus.manifest()?;
     let tokenizer_bytes = fs::read(corpus.tokenizer_path()).with_context(|| {
         let path = corpus.tokenizer_path();
         format!("cannot read the corpus's tokenizer {}", path.display())
     })?;
     let tokenizer = Tokenizer::from_bytes(&tokenizer_bytes, "the corpus's tokenizer")?;
-    let mut file = options.file.clone();
+    let tokenizer = Arc::new(tokenizer);
     file.model = file.model.with_vocabulary(tokenizer.vocabulary_size());
     let run = RunDirectory::open(&options.out, &file, &tokenizer_bytes)?;
 
@@ -127,28 +164,34 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
             file.train.clone(),
         )?
     };
-    let special = tokenizer.special_ids();
-    let mut loader = if trainer.steps() == 0 {
-        Loader::open(corpus.root(), &file.loader, &special)?
-    } else {
-        let state = run.loader_state(trainer.steps())?;
-        Loader::resume(corpus.root(), &file.loader, &special, state)?
+    let state = match trainer.steps() {
+        0 => None,
+        steps => Some(run.loader_state(steps)?),
     };
+    let mut mixture = Mixture::open(&datasets, file.run.schedule, &tokenizer, state.as_ref())?;
     let mut metrics = run.metrics()?;
     let total = file.run.steps as u64;
     let progress = Progress::new("steps", trainer.steps() as u64, total, options.is_quiet);
     let mut losses = Vec::new();
     while trainer.steps() < file.run.steps {
         if *stop.borrow() {
-            run.save(&trainer, &loader)?;
+            run.save(&trainer, &mixture)?;
             return Err(Stopped.into());
         }
-        let Some(batch) = loader.next_batch()? else {
+        let Some(batches) = mixture.next_step()? else {
             break;
         };
-        let inputs = inputs(&batch)?;
-        let report = trainer.step(&[(&inputs, 1.0)])?;
-        let loss = report.losses.iter().sum::<f64>();
+        let weighted = batches
+            .iter()
+            .map(|batch| Ok((inputs(&batch.batch)?, batch.weight)))
+            .collect::<Result<Vec<_>>>()?;
+        let weighted: Vec<_> = weighted
+            .iter()
+            .map(|(inputs, weight)| (inputs, *weight))
+            .collect();
+        let report = trainer.step(&weighted)?;
+        let named = batches.iter().zip(&report.losses);
+        let loss = named.clone().map(|(batch, loss)| batch.weight * loss).sum();
         losses.push(loss);
         let gates: Vec<f64> = report
             .gates
@@ -160,6 +203,9 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
         let line = Metrics {
             step: report.step,
             loss,
+            losses: named
+                .map(|(batch, loss)| (batch.name.as_str(), *loss))
+                .collect(),
             gradient_norm: report.gradient_norm,
             learning_rate: report.learning_rate,
             mean_gate,
@@ -172,17 +218,77 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
             .steps()
             .is_multiple_of(file.run.checkpoint_every.max(1));
         if is_due && trainer.steps() < file.run.steps {
-            run.save(&trainer, &loader)?;
+            run.save(&trainer, &mixture)?;
         }
     }
     progress.finish();
     if !losses.is_empty() {
-        run.save(&trainer, &loader)?;
+        run.save(&trainer, &mixture)?;
     }
     Ok(TrainResult {
         steps: trainer.steps(),
         losses: first_and_last(&losses),
     })
+}
+
+/// What a run is trained on: the datasets of its configuration, or the one corpus `data`.
+fn datasets(file: &TrainFile, data: Option<&Path>) -> Result<Vec<Dataset>> {
+    match data {
+        Some(directory) => {
+            ensure!(
+                file.datasets.is_empty(),
+                "the configuration names {} datasets and --data names another: leave out one",
+                file.datasets.len()
+            );
+            Ok(vec![Dataset {
+                name: "data".to_owned(),
+                directory: directory.to_owned(),
+                weight: 1.0,
+                config: file.loader.clone(),
+            }])
+        }
+        None if file.datasets.is_empty() => {
+            bail!("nothing to train on: give --data DIR, or [[datasets]] in the configuration")
+        }
+        None => file
+            .datasets
+            .iter()
+            .map(|dataset| {
+                let config = loader_of(&file.loader, &dataset.loader)
+                    .with_context(|| format!("cannot use the dataset `{}`", dataset.name))?;
+                Ok(Dataset {
+                    name: dataset.name.clone(),
+                    directory: dataset.path.clone(),
+                    weight: dataset.weight,
+                    config,
+                })
+            })
+            .collect(),
+    }
+}
+
+/// The settings of one dataset's loader: those of all, with its own over them.
+fn loader_of(all: &LoaderConfig, own: &toml::Table) -> Result<LoaderConfig> {
+    let mut table = toml::Table::try_from(all)?;
+    for (key, value) in own {
+        match (table.get_mut(key), value) {
+            (Some(toml::Value::Table(held)), toml::Value::Table(value)) => {
+                held.extend(value.clone());
+            }
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    let config: LoaderConfig = table.try_into()?;
+    // What a model cannot have two of.
+    ensure!(
+        (config.image_side_px, config.mean, config.deviation)
+            == (all.image_side_px, all.mean, all.deviation),
+        "`image_side_px`, `mean` and `deviation` belong to the vision encoder: set them for all \
+         datasets, in [loader]"
+    );
+    Ok(config)
 }
 
 /// Means of the first and of the last tenth.
@@ -306,7 +412,7 @@ impl RunDirectory {
         self.root.join(format!("loader-{steps}.json"))
     }
 
-    fn loader_state(&self, steps: usize) -> Result<m3w_shards::LoaderState> {
+    fn loader_state(&self, steps: usize) -> Result<MixtureState> {
         let path = self.loader_path(steps);
         let bytes = fs::read(&path).with_context(|| {
             format!(
@@ -327,8 +433,8 @@ impl RunDirectory {
     }
 
     /// Saves data position first, weights second: whichever checkpoint is there has its position.
-    fn save(&self, trainer: &Trainer, loader: &Loader) -> Result<()> {
-        let state = serde_json::to_vec(&loader.state()).context("cannot write the position")?;
+    fn save(&self, trainer: &Trainer, mixture: &Mixture) -> Result<()> {
+        let state = serde_json::to_vec(&mixture.state()).context("cannot write the position")?;
         write_atomically(&self.loader_path(trainer.steps()), &state)?;
         trainer.save(&self.checkpoint())?;
         for entry in fs::read_dir(&self.root)? {
@@ -353,6 +459,36 @@ mod tests {
         let text = include_str!("../configs/train-tiny.toml");
         let file: TrainFile = toml::from_str(text).unwrap();
         assert!(file.run.steps > 0);
+    }
+
+    fn mixed(datasets: &str) -> Result<Vec<Dataset>> {
+        let text = format!("{}\n{datasets}", include_str!("../configs/train-tiny.toml"));
+        super::datasets(&toml::from_str(&text)?, None)
+    }
+
+    #[test]
+    fn a_dataset_has_the_settings_of_all_and_its_own_over_them() {
+        let datasets = mixed(
+            "[[datasets]]\nname = 'm3w'\npath = 'a'\n[[datasets]]\nname = 'align'\npath = 'b'\n\
+             weight = 0.2\nloader.batch_size = 32\nloader.colour_jitter.contrast = 0.3",
+        )
+        .unwrap();
+        let sizes: Vec<_> = datasets.iter().map(|each| each.config.batch_size).collect();
+        assert_eq!(sizes, [8, 32]);
+        assert_eq!(datasets[1].config.image_side_px, 64);
+        assert!((datasets[1].config.colour_jitter.contrast - 0.3).abs() < 1e-6);
+        assert_eq!((datasets[0].weight, datasets[1].weight), (1.0, 0.2));
+    }
+
+    #[test]
+    fn settings_that_are_unknown_or_belong_to_the_model_are_refused() {
+        let refused = |setting: &str| {
+            let text = format!("[[datasets]]\nname = 'a'\npath = 'a'\nloader.{setting}");
+            format!("{:#}", mixed(&text).unwrap_err())
+        };
+        assert!(refused("batch = 3").contains("batch"));
+        assert!(refused("image_side_px = 8").contains("vision encoder"));
+        assert!(format!("{:#}", mixed("").unwrap_err()).contains("nothing to train on"));
     }
 
     #[test]

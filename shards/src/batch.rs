@@ -1,15 +1,18 @@
 //! Rows as host arrays.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use rand::RngExt;
 use rayon::prelude::*;
 
-use crate::SpecialIds;
 use crate::loader::LoaderConfig;
-use crate::pixels::{Normalisation, PixelReader};
+use crate::pixels::{Change, Normalisation, PixelReader};
 use crate::randomness::generator;
 use crate::sequence_rows::RowView;
 use crate::subsequence::image_indices;
+use crate::{Error, SpecialIds, Tokenizer};
 
 /// B rows as host arrays, all row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +75,7 @@ pub(crate) struct BatchMaker {
     /// The shape of a full batch.
     pub(crate) shape: BatchShape,
     pub(crate) normalisation: Normalisation,
+    pub(crate) tokenizer: Arc<Tokenizer>,
 }
 
 impl BatchMaker {
@@ -98,9 +102,12 @@ impl BatchMaker {
             self.add_tokens(&view, place, &mut batch).map_err(at)?;
             let is_flipped =
                 self.config.horizontal_flip && self.draws(place, "flip").random_bool(0.5);
+            let mut colours = self.draws(place, "colours");
             let mut first_frame = 0;
             for (image, &frames) in view.frames_per_image.iter().enumerate() {
                 let used = usize::from(frames).min(shape.f);
+                // One draw an image: the frames of a clip change together.
+                let recolour = self.config.colour_jitter.draw(&mut colours);
                 // `used` is at most the count that came as a byte.
                 batch.frames[index * shape.n + image] = used as u8;
                 for frame in 0..used {
@@ -108,7 +115,10 @@ impl BatchMaker {
                         row: index,
                         slot: (index * shape.n + image) * shape.f + frame,
                         bytes: view.frame(first_frame + frame).map_err(at)?,
-                        is_flipped,
+                        change: Change {
+                            is_flipped,
+                            recolour,
+                        },
                     });
                 }
                 first_frame += usize::from(frames);
@@ -144,16 +154,27 @@ impl BatchMaker {
         let next = self
             .draws(place, "next image")
             .random_bool(self.config.next_image_probability);
-        batch.tokens.extend_from_slice(view.tokens);
-        batch.image_index.extend(image_indices(
-            view.tokens,
-            view.token_count,
-            &self.special,
-            next,
-        ));
-        let counts = view.tokens.iter().enumerate().map(|(position, id)| {
-            u8::from(position < view.token_count && *id != self.special.image)
-        });
+        let has_space = self.config.space_prefix_probability > 0.0
+            && self
+                .draws(place, "space")
+                .random_bool(self.config.space_prefix_probability);
+        let (mut tokens, mut token_count) = (Cow::Borrowed(view.tokens), view.token_count);
+        if has_space {
+            let spaced =
+                with_space_after_image(&tokens[..token_count], &self.tokenizer, self.shape.l)
+                    .map_err(|error| error.to_string())?;
+            token_count = spaced.len();
+            tokens = Cow::Owned(spaced);
+            tokens.to_mut().resize(self.shape.l, self.special.pad);
+        }
+        batch.tokens.extend_from_slice(&tokens);
+        batch
+            .image_index
+            .extend(image_indices(&tokens, token_count, &self.special, next));
+        let counts = tokens
+            .iter()
+            .enumerate()
+            .map(|(position, id)| u8::from(position < token_count && *id != self.special.image));
         batch.loss_mask.extend(counts);
         batch.ids.push(view.id.to_owned());
         Ok(())
@@ -184,12 +205,7 @@ impl BatchMaker {
                 || PixelReader::new(self.config.image_side_px, self.config.fit),
                 |reader, (picture, target)| {
                     reader
-                        .read(
-                            picture.bytes,
-                            picture.is_flipped,
-                            &self.normalisation,
-                            target,
-                        )
+                        .read(picture.bytes, picture.change, &self.normalisation, target)
                         .err()
                         .map(|problem| {
                             (picture.row, format!("a picture does not decode: {problem}"))
@@ -202,10 +218,35 @@ impl BatchMaker {
     }
 }
 
+/// The tokens with a space before the text after the first image, at most `length` of them: where
+/// the space makes one more than fit, the text loses its end, not the special tokens after it.
+fn with_space_after_image(
+    tokens: &[u32],
+    tokenizer: &Tokenizer,
+    length: usize,
+) -> Result<Vec<u32>, Error> {
+    let special = tokenizer.special_ids();
+    let start = tokens
+        .iter()
+        .position(|id| *id == special.image)
+        .map_or(0, |image| image + 1);
+    let end = tokens[start..]
+        .iter()
+        .position(|id| special.contains(*id))
+        .map_or(tokens.len(), |text| start + text);
+    if start == end {
+        return Ok(tokens.to_vec());
+    }
+    let text = tokenizer.decode(&tokens[start..end])?;
+    let mut spaced = tokenizer.encode_text(&format!(" {}", text.trim_start()))?;
+    spaced.truncate(length.saturating_sub(tokens.len() - (end - start)));
+    Ok([&tokens[..start], &spaced, &tokens[end..]].concat())
+}
+
 /// An encoded picture and where its pixels go.
 struct Picture<'a> {
     row: usize,
     slot: usize,
     bytes: &'a [u8],
-    is_flipped: bool,
+    change: Change,
 }

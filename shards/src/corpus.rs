@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use crate::batch::RowPlace;
 use crate::order::Group;
 use crate::reader::{SequenceInfo, Shard, open_sequences};
-use crate::{Error, Manifest, SpecialIds, schema};
+use crate::{Error, Manifest, Tokenizer, schema};
 
 /// The shards of a corpus, open.
 pub(crate) struct Corpus {
@@ -22,7 +22,7 @@ pub(crate) struct Corpus {
 
 impl Corpus {
     /// Opens the sequences that the manifest of `directory` lists.
-    pub(crate) fn open(directory: &Path, special: &SpecialIds) -> Result<Self, Error> {
+    pub(crate) fn open(directory: &Path, tokenizer: &Tokenizer) -> Result<Self, Error> {
         let mismatch = |path: PathBuf, problem: String| Err(Error::Mismatch { path, problem });
         let manifest = Manifest::load(directory)?;
         let mut shards = Vec::new();
@@ -62,13 +62,14 @@ impl Corpus {
                 "there are no training rows: pack documents with images first".to_owned(),
             );
         };
-        if info.special != *special {
+        if info.tokenizer_sha256 != tokenizer.sha256() {
             return mismatch(
                 directory.to_owned(),
                 format!(
-                    "they were made with the special ids {:?}, not {special:?}: use the tokenizer \
-                     whose file has the SHA-256 {}",
-                    info.special, info.tokenizer_sha256
+                    "they were made with another tokenizer than the one given, whose file has the \
+                     SHA-256 {}: use the tokenizer whose file has the SHA-256 {}",
+                    tokenizer.sha256(),
+                    info.tokenizer_sha256
                 ),
             );
         }

@@ -28,11 +28,13 @@
 //!
 //! **The [`Loader`]** shuffles, decodes, resizes and normalises rows into a [`Batch`] of host
 //! arrays, and can be stopped and resumed at any batch. It knows nothing of any tensor library.
+//! A [`Mixture`] draws from several corpora by weight, one batch of each a step.
 //!
 //! Files from outside may be damaged: what is wrong with one is an [`Error`] that names the file
 //! and, where it can, the row; a panic of a decoder is caught and told as one.
 
 mod batch;
+mod colour;
 mod columns;
 mod config;
 mod corpus;
@@ -41,6 +43,7 @@ mod error;
 mod guard;
 mod loader;
 mod manifest;
+mod mixture;
 mod order;
 mod pixels;
 mod producer;
@@ -56,10 +59,12 @@ mod tokenizer_training;
 mod writer;
 
 pub use batch::{Batch, BatchShape};
+pub use colour::ColourJitter;
 pub use config::Config;
 pub use error::Error;
-pub use loader::{Loader, LoaderConfig, LoaderState};
+pub use loader::{Loader, LoaderConfig, LoaderState, Share};
 pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, write_atomically};
+pub use mixture::{Dataset, Mixture, MixtureState, Schedule, WeightedBatch};
 pub use pixels::{CLIP_DEVIATION, CLIP_MEAN, Fit, picture_pixels};
 pub use reader::{DocumentReader, SequenceInfo, SequenceReader};
 pub use rows::{SequenceImage, SequenceRow};

@@ -1,6 +1,7 @@
 //! Batches from a corpus, epoch after epoch.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
@@ -11,7 +12,7 @@ use crate::corpus::Corpus;
 use crate::pixels::Normalisation;
 use crate::producer::Producer;
 use crate::reader::SequenceInfo;
-use crate::{Batch, BatchShape, CLIP_DEVIATION, CLIP_MEAN, Error, Fit, SpecialIds};
+use crate::{Batch, BatchShape, CLIP_DEVIATION, CLIP_MEAN, ColourJitter, Error, Fit, Tokenizer};
 
 /// How rows become batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,11 @@ pub struct LoaderConfig {
     pub frames_per_image: usize,
     /// Whether half of the rows, drawn by the seed, have their pictures mirrored.
     pub horizontal_flip: bool,
+    /// How far the colours of a picture may be changed.
+    pub colour_jitter: ColourJitter,
+    /// Probability that the text after an image begins with a space. 1/2 for pairs in Flamingo
+    /// (appendix B.1.2), where a prompt may or may not have one; 0 for windows of pages.
+    pub space_prefix_probability: f64,
     /// Probability that the text of a row attends to the next image instead of the previous one;
     /// 1/2 in Flamingo (appendix A.3.2), drawn anew each epoch.
     pub next_image_probability: f64,
@@ -46,6 +52,30 @@ pub struct LoaderConfig {
     /// Times to go through the corpus; `None` never ends. Batches run on over the end of an epoch,
     /// only the very last may be smaller.
     pub epochs: Option<u64>,
+    /// The part of each batch that this process takes. It belongs to a launch, not to a run, so
+    /// it is in no file.
+    #[serde(skip)]
+    pub share: Share,
+}
+
+/// Which of several processes that train together this is.
+///
+/// Together they take the rows that one process with `of` times the batch size would take, in that
+/// order: process 0 the first [`LoaderConfig::batch_size`] of each `of` times as many, and so on.
+/// A state is of all of them, so a run may go on with another number of processes. All read the
+/// encoded rows, each decodes its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// This process, from 0.
+    pub rank: usize,
+    /// All processes.
+    pub of: usize,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { rank: 0, of: 1 }
+    }
 }
 
 impl Default for LoaderConfig {
@@ -58,12 +88,15 @@ impl Default for LoaderConfig {
             deviation: CLIP_DEVIATION,
             frames_per_image: 1,
             horizontal_flip: false,
+            colour_jitter: ColourJitter::default(),
+            space_prefix_probability: 0.0,
             next_image_probability: 0.5,
             shuffle_buffer: 1000,
             seed: 0,
             threads: 0,
             prefetch_batches: 2,
             epochs: None,
+            share: Share::default(),
         }
     }
 }
@@ -94,11 +127,22 @@ impl LoaderConfig {
                 "it must be 1 to 255",
             );
         }
-        if !(0.0..=1.0).contains(&self.next_image_probability) {
+        for (key, value) in [
+            ("next_image_probability", self.next_image_probability),
+            ("space_prefix_probability", self.space_prefix_probability),
+        ] {
+            if !(0.0..=1.0).contains(&value) {
+                return refuse(key, value.to_string(), "it must be 0 to 1");
+            }
+        }
+        if let Some((key, value)) = self.colour_jitter.outside() {
+            return refuse(key, value.to_string(), "it must be 0 to 1");
+        }
+        if self.share.rank >= self.share.of {
             return refuse(
-                "next_image_probability",
-                self.next_image_probability.to_string(),
-                "it must be 0 to 1",
+                "share.rank",
+                self.share.rank.to_string(),
+                "it must be below the number of processes",
             );
         }
         if self
@@ -122,7 +166,7 @@ impl LoaderConfig {
 pub struct LoaderState {
     /// Times the corpus has been gone through.
     pub epoch: u64,
-    /// Rows of the current epoch that have been handed out.
+    /// Rows of the current epoch that have been handed out, to all processes.
     pub rows: u64,
     /// Rows in the corpus, to notice that it is another one.
     pub corpus_rows: u64,
@@ -160,14 +204,14 @@ impl Loader {
     /// # Errors
     ///
     /// [`Error::Config`], the errors of [`crate::Manifest::load`] and of
-    /// [`crate::SequenceReader::open`], and [`Error::Mismatch`] if there are no rows, if `special`
-    /// are not the ids that the rows were made with, or if the shards differ in tokenizer, L or N.
+    /// [`crate::SequenceReader::open`], and [`Error::Mismatch`] if there are no rows, if they
+    /// were made with another tokenizer, or if the shards differ in tokenizer, L or N.
     pub fn open(
         directory: &Path,
         config: &LoaderConfig,
-        special: &SpecialIds,
+        tokenizer: &Arc<Tokenizer>,
     ) -> Result<Self, Error> {
-        Self::start(directory, config, special, None)
+        Self::start(directory, config, tokenizer, None)
     }
 
     /// Opens the sequences at a saved position: the next batch is the one that would have followed.
@@ -178,20 +222,20 @@ impl Loader {
     pub fn resume(
         directory: &Path,
         config: &LoaderConfig,
-        special: &SpecialIds,
+        tokenizer: &Arc<Tokenizer>,
         state: LoaderState,
     ) -> Result<Self, Error> {
-        Self::start(directory, config, special, Some(state))
+        Self::start(directory, config, tokenizer, Some(state))
     }
 
     fn start(
         directory: &Path,
         config: &LoaderConfig,
-        special: &SpecialIds,
+        tokenizer: &Arc<Tokenizer>,
         state: Option<LoaderState>,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let corpus = Corpus::open(directory, special)?;
+        let corpus = Corpus::open(directory, tokenizer)?;
         let beginning = LoaderState {
             epoch: 0,
             rows: 0,
@@ -225,6 +269,7 @@ impl Loader {
             vocabulary_size: info.vocabulary_size,
             shape,
             normalisation: Normalisation::new(config.mean, config.deviation),
+            tokenizer: Arc::clone(tokenizer),
             config: config.clone(),
         };
         let pool = rayon::ThreadPoolBuilder::new()

@@ -6,6 +6,7 @@ use m3w_document::image::{Decoded, Limits, decode};
 use serde::{Deserialize, Serialize};
 
 use crate::LoaderConfig;
+use crate::colour::Recolour;
 
 /// Mean of CLIP's training pictures, by channel (openai/CLIP `clip.py`).
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -41,6 +42,15 @@ impl Normalisation {
     }
 }
 
+/// What a draw changes in a picture.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Change {
+    /// Whether it is mirrored.
+    pub(crate) is_flipped: bool,
+    /// Its other colours.
+    pub(crate) recolour: Option<Recolour>,
+}
+
 /// A square picture to be, and the buffers that making it needs again and again.
 pub(crate) struct PixelReader {
     resizer: Resizer,
@@ -62,7 +72,7 @@ impl PixelReader {
     pub(crate) fn read(
         &mut self,
         bytes: &[u8],
-        is_flipped: bool,
+        change: Change,
         normalisation: &Normalisation,
         target: &mut [f32],
     ) -> Result<(), String> {
@@ -71,7 +81,10 @@ impl PixelReader {
             Fit::CenterCrop => (self.side_px, self.side_px),
             Fit::Pad => inner_size(decoded.width_px, decoded.height_px, self.side_px),
         };
-        let resized = self.resize(&decoded, width, height)?;
+        let mut resized = self.resize(&decoded, width, height)?;
+        if let Some(recolour) = change.recolour {
+            recolour.apply(&mut resized);
+        }
         let side = self.side_px as usize;
         let (width, height) = (width as usize, height as usize);
         let (left, top) = ((side - width) / 2, (side - height) / 2);
@@ -90,7 +103,7 @@ impl PixelReader {
                 *green = greens[usize::from(pixel[1])];
                 *blue = blues[usize::from(pixel[2])];
             };
-            if is_flipped {
+            if change.is_flipped {
                 planes
                     .zip(line.chunks_exact(3).rev())
                     .for_each(|(place, pixel)| set(place, pixel));
@@ -136,7 +149,7 @@ pub fn picture_pixels(bytes: &[u8], config: &LoaderConfig) -> Result<Vec<f32>, S
     let mut pixels = vec![0.0; 3 * side * side];
     let normalisation = Normalisation::new(config.mean, config.deviation);
     let mut reader = PixelReader::new(config.image_side_px, config.fit);
-    reader.read(bytes, false, &normalisation, &mut pixels)?;
+    reader.read(bytes, Change::default(), &normalisation, &mut pixels)?;
     Ok(pixels)
 }
 
@@ -181,8 +194,12 @@ pub(crate) mod tests {
 
     fn read(fit: Fit, is_flipped: bool, bytes: &[u8]) -> Vec<f32> {
         let mut target = vec![0.0; 3 * 8 * 8];
+        let change = Change {
+            is_flipped,
+            ..Change::default()
+        };
         PixelReader::new(8, fit)
-            .read(bytes, is_flipped, &plain(), &mut target)
+            .read(bytes, change, &plain(), &mut target)
             .unwrap();
         target
     }
@@ -217,7 +234,7 @@ pub(crate) mod tests {
     fn bytes_that_are_no_picture_are_told_apart_from_pictures() {
         let mut target = vec![0.0; 3 * 8 * 8];
         let problem = PixelReader::new(8, Fit::Pad)
-            .read(b"no picture", false, &plain(), &mut target)
+            .read(b"no picture", Change::default(), &plain(), &mut target)
             .unwrap_err();
         assert_eq!(problem, "decode/not-an-image");
     }

@@ -42,10 +42,16 @@ impl Producer {
 
     /// The next batch and the state behind it; `None` after the last epoch.
     pub(crate) fn next_batch(&mut self) -> Result<Option<(Batch, LoaderState)>, Error> {
-        let mut rows = Vec::with_capacity(self.maker.config.batch_size);
-        while rows.len() < self.maker.config.batch_size {
+        let config = &self.maker.config;
+        let (size, share) = (config.batch_size, config.share);
+        let own = share.rank * size..(share.rank + 1) * size;
+        let mut rows = Vec::with_capacity(size);
+        for place in 0..size * share.of {
             match self.next_row()? {
-                Some(row) => rows.push(row),
+                Some(row) if own.contains(&place) => rows.push(row),
+                Some(_) => {}
+                // Processes that wait for each other must end after the same batch.
+                None if share.of > 1 => return Ok(None),
                 None => break,
             }
         }

@@ -9,7 +9,7 @@ use clap::Args;
 use super::stop_on_interrupt;
 use crate::trainer::{TrainOptions, train};
 
-/// Train a Flamingo on the sequences of a corpus
+/// Train a Flamingo on the sequences of a corpus, or of several
 ///
 /// Interrupted, the same command goes on from the last checkpoint; with more steps in its
 /// configuration it goes on from the end.
@@ -21,9 +21,9 @@ pub(super) struct Train {
     /// One setting, over the file's: `--set run.steps=200`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     assignments: Vec<String>,
-    /// Directory of the corpus
+    /// Directory of the corpus, unless the configuration names [[datasets]]
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    data: Option<PathBuf>,
     /// Directory of the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use m3w_document::Sha256;
 use m3w_shards::{
-    Batch, Config, Error, Fit, Loader, LoaderConfig, Manifest, SequenceImage, SequenceRow,
-    SequenceWriter, SpecialIds, Tokenizer, tokenize,
+    Batch, ColourJitter, Config, Error, Fit, Loader, LoaderConfig, Manifest, SequenceImage,
+    SequenceRow, SequenceWriter, Share, SpecialIds, Tokenizer, tokenize,
 };
 
 use crate::sample;
@@ -33,8 +34,8 @@ fn loading() -> LoaderConfig {
     }
 }
 
-fn batches(directory: &Path, config: &LoaderConfig, tokenizer: &Tokenizer) -> Vec<Batch> {
-    Loader::open(directory, config, &tokenizer.special_ids())
+fn batches(directory: &Path, config: &LoaderConfig, tokenizer: &Arc<Tokenizer>) -> Vec<Batch> {
+    Loader::open(directory, config, tokenizer)
         .unwrap()
         .map(Result::unwrap)
         .collect()
@@ -80,14 +81,13 @@ fn a_resumed_loader_goes_on_as_if_never_stopped() {
     let tokenizer = sample::write_corpus(folder.path(), 23, &packing());
     let whole = batches(folder.path(), &loading(), &tokenizer);
     for stop in 0..whole.len() {
-        let special = tokenizer.special_ids();
-        let mut loader = Loader::open(folder.path(), &loading(), &special).unwrap();
+        let mut loader = Loader::open(folder.path(), &loading(), &tokenizer).unwrap();
         for _ in 0..stop {
             loader.next_batch().unwrap().unwrap();
         }
         let state = loader.state();
         drop(loader);
-        let resumed = Loader::resume(folder.path(), &loading(), &special, state).unwrap();
+        let resumed = Loader::resume(folder.path(), &loading(), &tokenizer, state).unwrap();
         let rest: Vec<Batch> = resumed.map(Result::unwrap).collect();
         assert_eq!(rest, whole[stop..], "stopped after {stop}");
     }
@@ -97,19 +97,18 @@ fn a_resumed_loader_goes_on_as_if_never_stopped() {
 fn a_state_of_another_corpus_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = sample::write_corpus(folder.path(), 23, &packing());
-    let special = tokenizer.special_ids();
-    let mut state = Loader::open(folder.path(), &loading(), &special)
+    let mut state = Loader::open(folder.path(), &loading(), &tokenizer)
         .unwrap()
         .state();
     state.corpus_rows += 1;
-    let error = Loader::resume(folder.path(), &loading(), &special, state).unwrap_err();
+    let error = Loader::resume(folder.path(), &loading(), &tokenizer, state).unwrap_err();
     assert!(matches!(error, Error::State { .. }), "{error}");
 }
 
 /// Writes a corpus of one row and returns its only batch.
 fn batch_of(
     row: &SequenceRow,
-    tokenizer: &Tokenizer,
+    tokenizer: &Arc<Tokenizer>,
     config: &LoaderConfig,
 ) -> Result<Batch, Error> {
     let folder = tempfile::tempdir().unwrap();
@@ -123,7 +122,7 @@ fn batch_of(
     let mut manifest = Manifest::new(Sha256::of(b""), 0);
     manifest.sequences.push(writer.finish().unwrap());
     manifest.save(folder.path()).unwrap();
-    let mut loader = Loader::open(folder.path(), config, &tokenizer.special_ids()).unwrap();
+    let mut loader = Loader::open(folder.path(), config, tokenizer).unwrap();
     loader.next_batch().map(Option::unwrap)
 }
 
@@ -168,7 +167,7 @@ fn looking(next_image_probability: f64) -> LoaderConfig {
 
 #[test]
 fn each_token_attends_to_the_image_of_its_chunk() {
-    let tokenizer = sample::tokenizer();
+    let tokenizer = Arc::new(sample::tokenizer());
     let row = row(&tokenizer.special_ids());
     let index = |probability| {
         batch_of(&row, &tokenizer, &looking(probability))
@@ -200,7 +199,7 @@ fn half_of_the_rows_look_ahead() {
 
 #[test]
 fn padding_and_image_tokens_are_no_targets() {
-    let tokenizer = sample::tokenizer();
+    let tokenizer = Arc::new(sample::tokenizer());
     let row = row(&tokenizer.special_ids());
     let batch = batch_of(&row, &tokenizer, &looking(0.0)).unwrap();
     assert_eq!(batch.loss_mask, [1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 0]);
@@ -209,7 +208,7 @@ fn padding_and_image_tokens_are_no_targets() {
 
 #[test]
 fn pixels_stand_at_their_image_with_the_mean_around() {
-    let tokenizer = sample::tokenizer();
+    let tokenizer = Arc::new(sample::tokenizer());
     let mut row = row(&tokenizer.special_ids());
     let batch = batch_of(&row, &tokenizer, &looking(0.0)).unwrap();
     assert_eq!(batch.pixels.len(), 2 * 3 * 16);
@@ -247,7 +246,7 @@ fn pixels_stand_at_their_image_with_the_mean_around() {
 
 #[test]
 fn a_picture_that_does_not_decode_names_file_and_row() {
-    let tokenizer = sample::tokenizer();
+    let tokenizer = Arc::new(sample::tokenizer());
     let mut row = row(&tokenizer.special_ids());
     row.images[1].bytes = b"no picture".as_slice().into();
     let error = batch_of(&row, &tokenizer, &looking(0.0)).unwrap_err();
@@ -260,7 +259,7 @@ fn a_picture_that_does_not_decode_names_file_and_row() {
 
 #[test]
 fn a_token_beyond_the_vocabulary_is_refused() {
-    let tokenizer = sample::tokenizer();
+    let tokenizer = Arc::new(sample::tokenizer());
     let mut row = row(&tokenizer.special_ids());
     row.tokens[1] = u32::try_from(tokenizer.vocabulary_size()).unwrap();
     let error = batch_of(&row, &tokenizer, &looking(0.0)).unwrap_err();
@@ -270,10 +269,11 @@ fn a_token_beyond_the_vocabulary_is_refused() {
 #[test]
 fn another_tokenizer_than_the_rows_were_made_with_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let tokenizer = sample::write_corpus(folder.path(), 6, &packing());
-    let mut special = tokenizer.special_ids();
-    special.image += 1;
-    let error = Loader::open(folder.path(), &loading(), &special).unwrap_err();
+    sample::write_corpus(folder.path(), 6, &packing());
+    let texts = std::iter::repeat_n("of other words".to_owned(), 9);
+    let file = m3w_shards::train_tokenizer(texts, 300).unwrap();
+    let other = Tokenizer::from_bytes(&file, "another").unwrap();
+    let error = Loader::open(folder.path(), &loading(), &Arc::new(other)).unwrap_err();
     assert!(
         error.to_string().contains("use the tokenizer whose"),
         "{error}"
@@ -285,9 +285,9 @@ fn a_corpus_without_rows_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut manifest = Manifest::new(Sha256::of(b""), 0);
     manifest.save(folder.path()).unwrap();
-    let special = sample::tokenizer().special_ids();
+    let tokenizer = Arc::new(sample::tokenizer());
     let open = || {
-        let error = Loader::open(folder.path(), &loading(), &special).unwrap_err();
+        let error = Loader::open(folder.path(), &loading(), &tokenizer).unwrap_err();
         error.to_string()
     };
     assert!(open().contains("there are no training rows"));
@@ -316,4 +316,95 @@ fn the_window_of_a_whole_document_decodes_to_its_text() {
         row.text
     );
     assert_eq!(row.id, format!("{}-0", tokenized.document_id));
+}
+
+#[test]
+fn processes_that_share_take_the_rows_of_one_with_larger_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = sample::write_corpus(folder.path(), 23, &packing());
+    let with = |batch_size, share| {
+        let config = LoaderConfig {
+            batch_size,
+            share,
+            ..loading()
+        };
+        batches(folder.path(), &config, &tokenizer)
+    };
+    let whole = with(6, Share::default());
+    let parts = [0, 1, 2].map(|rank| with(2, Share { rank, of: 3 }));
+    // 46 rows in two epochs are 7 batches of 6; all processes leave out the rest.
+    assert!(parts.iter().all(|part| part.len() == 7));
+    for (number, batch) in whole.iter().take(7).enumerate() {
+        let ids: Vec<&String> = parts.iter().flat_map(|part| &part[number].ids).collect();
+        assert_eq!(ids, batch.ids.iter().collect::<Vec<_>>());
+        let flags: Vec<u8> = parts
+            .iter()
+            .flat_map(|part| part[number].image_index.clone())
+            .collect();
+        assert_eq!(flags, batch.image_index, "draws are the same too");
+    }
+}
+
+#[test]
+fn the_text_after_an_image_may_begin_with_a_space() {
+    let tokenizer = Arc::new(sample::tokenizer());
+    let SpecialIds {
+        image,
+        eoc,
+        bos,
+        eos,
+        pad,
+    } = tokenizer.special_ids();
+    let plain = tokenizer.encode_text("The robin").unwrap();
+    let spaced = tokenizer.encode_text(" The robin").unwrap();
+    let tokens = [&[bos, eoc, image][..], &plain, &[eoc, eos]].concat();
+    let token_count = tokens.len();
+    let mut row = SequenceRow {
+        token_count,
+        tokens,
+        images: vec![row(&tokenizer.special_ids()).images[0].clone()],
+        frames_per_image: vec![1],
+        frame_times: vec![0.0],
+        ..row(&tokenizer.special_ids())
+    };
+    row.tokens.resize(token_count + 4, pad);
+    let config = LoaderConfig {
+        space_prefix_probability: 1.0,
+        ..looking(0.0)
+    };
+    let batch = batch_of(&row, &tokenizer, &config).unwrap();
+    let expected = [&[bos, eoc, image][..], &spaced, &[eoc, eos]].concat();
+    assert_eq!(batch.tokens[..expected.len()], expected);
+    assert_eq!(batch.tokens.len(), row.tokens.len());
+    let targets: usize = batch.loss_mask.iter().copied().map(usize::from).sum();
+    assert_eq!(targets, expected.len() - 1, "all but the image");
+
+    // Without room for more, the text gives way and the row still ends as it should.
+    row.tokens.truncate(token_count);
+    let batch = batch_of(&row, &tokenizer, &config).unwrap();
+    assert_eq!(batch.tokens[token_count - 2..], [eoc, eos]);
+    let kept = tokenizer.encode_text("The robin").unwrap();
+    let without = batch_of(&row, &tokenizer, &looking(0.0)).unwrap();
+    assert_eq!(without.tokens[3..3 + kept.len()], kept);
+}
+
+#[test]
+fn jitter_changes_colours_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = sample::write_corpus(folder.path(), 8, &packing());
+    let jittered = LoaderConfig {
+        colour_jitter: ColourJitter {
+            brightness: 0.4,
+            contrast: 0.4,
+            saturation: 0.4,
+        },
+        ..loading()
+    };
+    let (plain, changed) = (
+        batches(folder.path(), &loading(), &tokenizer),
+        batches(folder.path(), &jittered, &tokenizer),
+    );
+    assert_ne!(plain[0].pixels, changed[0].pixels);
+    assert_eq!(plain[0].tokens, changed[0].tokens);
+    assert_eq!(changed, batches(folder.path(), &jittered, &tokenizer));
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod loading;
+mod mixing;
 mod round_trip;
 mod sample;
 mod tokenizing;

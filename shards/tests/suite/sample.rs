@@ -105,8 +105,8 @@ pub(crate) fn info(config: Config) -> ShardInfo {
 }
 
 /// Writes a corpus of `documents` full documents: its documents, and one window of each.
-pub(crate) fn write_corpus(directory: &Path, documents: u32, config: &Config) -> Tokenizer {
-    let tokenizer = tokenizer();
+pub(crate) fn write_corpus(directory: &Path, documents: u32, config: &Config) -> Arc<Tokenizer> {
+    let tokenizer = Arc::new(tokenizer());
     let mut manifest = Manifest::new(Sha256::of(b"settings"), 11);
     manifest.tokenizer_sha256 = Some(tokenizer.sha256());
     // Two shards of each kind, of different lengths.
