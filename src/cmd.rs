@@ -12,6 +12,7 @@ mod align;
 mod build;
 mod crawl;
 mod demo;
+mod export;
 mod generate;
 mod pack;
 mod stats;
@@ -38,6 +39,7 @@ enum Command {
     Stats(stats::Stats),
     View(view::View),
     Verify(verify::Verify),
+    Export(export::Export),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
     Generate(generate::Generate),
@@ -59,6 +61,7 @@ impl Cli {
             Command::Stats(command) => command.run(),
             Command::View(command) => command.run(),
             Command::Verify(command) => command.run(),
+            Command::Export(command) => command.run(),
             Command::Tokenizer(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::Generate(command) => command.run(),

@@ -30,6 +30,8 @@
 //! arrays, and can be stopped and resumed at any batch. It knows nothing of any tensor library.
 //! A [`Mixture`] draws from several corpora by weight, one batch of each a step.
 //!
+//! **[`export`]** writes documents in the formats of other trainers.
+//!
 //! Files from outside may be damaged: what is wrong with one is an [`Error`] that names the file
 //! and, where it can, the row; a panic of a decoder is caught and told as one.
 
@@ -40,6 +42,7 @@ mod config;
 mod corpus;
 mod document_rows;
 mod error;
+mod export;
 mod guard;
 mod loader;
 mod manifest;
@@ -62,6 +65,7 @@ pub use batch::{Batch, BatchShape};
 pub use colour::ColourJitter;
 pub use config::Config;
 pub use error::Error;
+pub use export::{ExportFormat, ExportReport, export};
 pub use loader::{Loader, LoaderConfig, LoaderState, Share};
 pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, write_atomically};
 pub use mixture::{Dataset, Mixture, MixtureState, Schedule, WeightedBatch};

@@ -306,7 +306,7 @@ impl ShardWriter {
     }
 }
 
-fn entry(key: &str, value: String) -> KeyValue {
+pub(crate) fn entry(key: &str, value: String) -> KeyValue {
     KeyValue::new(key.to_owned(), value)
 }
 
@@ -315,7 +315,7 @@ fn entry(key: &str, value: String) -> KeyValue {
 /// Pictures are compressed already: zstd saves 2 % of them and costs a quarter of the reading
 /// speed. A dictionary of pictures would hold each twice, and their least and greatest bytes, as
 /// statistics, would land in the footer.
-fn properties(metadata: Vec<KeyValue>) -> WriterProperties {
+pub(crate) fn properties(metadata: Vec<KeyValue>) -> WriterProperties {
     let pictures = || {
         ColumnPath::new(
             ["images", "list", "element", "bytes"]
