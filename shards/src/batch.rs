@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use rand::RngExt;
 use rayon::prelude::*;
 
+use crate::buffer::{Pixels, Shelf};
 use crate::loader::LoaderConfig;
 use crate::pixels::{Change, Normalisation, PixelReader};
 use crate::randomness::generator;
@@ -22,7 +23,7 @@ pub struct Batch {
     /// `[B, L]`: the image each token attends to, from 1; 0 attends to none.
     pub image_index: Vec<u8>,
     /// `[B, N, F, 3, H, W]`: normalised pixels; absent images and frames are zeros.
-    pub pixels: Vec<f32>,
+    pub pixels: Pixels,
     /// `[B, N]`: frames of each image; 0 where there is no image.
     pub frames: Vec<u8>,
     /// `[B, L]`: 1 where a token counts as a target of the loss; 0 at padding and at `<image>`,
@@ -76,6 +77,7 @@ pub(crate) struct BatchMaker {
     pub(crate) shape: BatchShape,
     pub(crate) normalisation: Normalisation,
     pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 impl BatchMaker {
@@ -89,7 +91,9 @@ impl BatchMaker {
         let mut batch = Batch {
             tokens: Vec::with_capacity(shape.b * shape.l),
             image_index: Vec::with_capacity(shape.b * shape.l),
-            pixels: vec![0.0; shape.b * shape.n * shape.f * 3 * shape.h * shape.w],
+            pixels: self
+                .shelf
+                .take(shape.b * shape.n * shape.f * 3 * shape.h * shape.w),
             frames: vec![0; shape.b * shape.n],
             loss_mask: Vec::with_capacity(shape.b * shape.l),
             shape,
@@ -188,15 +192,17 @@ impl BatchMaker {
         )
     }
 
-    fn add_pixels(&self, pictures: &[Picture<'_>], pixels: &mut [f32]) -> Result<(), RowProblem> {
+    fn add_pixels(&self, pictures: &[Picture<'_>], pixels: &mut Pixels) -> Result<(), RowProblem> {
+        let is_zero = pixels.is_zero();
         let mut targets = Vec::with_capacity(pictures.len());
-        let mut slots = pixels
-            .chunks_exact_mut(3 * self.shape.h * self.shape.w)
-            .enumerate();
         // Slots rise from picture to picture.
-        for picture in pictures {
-            if let Some((_, slot)) = slots.find(|(number, _)| *number == picture.slot) {
+        let mut next = pictures.iter().peekable();
+        let slots = pixels.chunks_exact_mut(3 * self.shape.h * self.shape.w);
+        for (number, slot) in slots.enumerate() {
+            if let Some(picture) = next.next_if(|picture| picture.slot == number) {
                 targets.push((picture, slot));
+            } else if !is_zero {
+                slot.fill(0.0);
             }
         }
         let results: Vec<Option<RowProblem>> = targets

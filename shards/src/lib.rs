@@ -36,6 +36,7 @@
 //! and, where it can, the row; a panic of a decoder is caught and told as one.
 
 mod batch;
+mod buffer;
 mod colour;
 mod columns;
 mod config;
@@ -62,6 +63,7 @@ mod tokenizer_training;
 mod writer;
 
 pub use batch::{Batch, BatchShape};
+pub use buffer::Pixels;
 pub use colour::ColourJitter;
 pub use config::Config;
 pub use error::Error;

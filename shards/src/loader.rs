@@ -270,6 +270,7 @@ impl Loader {
             shape,
             normalisation: Normalisation::new(config.mean, config.deviation),
             tokenizer: Arc::clone(tokenizer),
+            shelf: Arc::default(),
             config: config.clone(),
         };
         let pool = rayon::ThreadPoolBuilder::new()

@@ -67,8 +67,8 @@ impl PixelReader {
         }
     }
 
-    /// Decodes a picture into `target`, `[3, H, W]` with H = W = `side_px`; `target` holds zeros,
-    /// which is the mean value after normalisation.
+    /// Decodes a picture into `target`, `[3, H, W]` with H = W = `side_px`. What it does not cover
+    /// becomes zero, which is the mean value after normalisation.
     pub(crate) fn read(
         &mut self,
         bytes: &[u8],
@@ -81,13 +81,16 @@ impl PixelReader {
             Fit::CenterCrop => (self.side_px, self.side_px),
             Fit::Pad => inner_size(decoded.width_px, decoded.height_px, self.side_px),
         };
-        let mut resized = self.resize(&decoded, width, height)?;
+        let mut resized = self.resize(decoded, width, height)?;
         if let Some(recolour) = change.recolour {
             recolour.apply(&mut resized);
         }
         let side = self.side_px as usize;
         let (width, height) = (width as usize, height as usize);
         let (left, top) = ((side - width) / 2, (side - height) / 2);
+        if (width, height) != (side, side) {
+            target.fill(0.0);
+        }
         let (red, rest) = target.split_at_mut(side * side);
         let (green, blue) = rest.split_at_mut(side * side);
         let [reds, greens, blues] = &normalisation.table;
@@ -117,7 +120,10 @@ impl PixelReader {
     }
 
     /// The picture, or the middle of it that has the target's proportions, at another size.
-    fn resize(&mut self, decoded: &Decoded, width: u32, height: u32) -> Result<Vec<u8>, String> {
+    fn resize(&mut self, decoded: Decoded, width: u32, height: u32) -> Result<Vec<u8>, String> {
+        if (decoded.width_px, decoded.height_px) == (width, height) {
+            return Ok(decoded.pixels);
+        }
         let source = ImageRef::new(
             decoded.width_px,
             decoded.height_px,

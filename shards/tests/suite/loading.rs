@@ -221,7 +221,7 @@ fn pixels_stand_at_their_image_with_the_mean_around() {
         .into_iter()
         .flat_map(band)
         .collect();
-    assert_eq!(batch.pixels, expected);
+    assert_eq!(batch.pixels[..], expected);
 
     let cropped = LoaderConfig {
         fit: Fit::CenterCrop,
@@ -407,4 +407,23 @@ fn jitter_changes_colours_and_nothing_else() {
     assert_ne!(plain[0].pixels, changed[0].pixels);
     assert_eq!(plain[0].tokens, changed[0].tokens);
     assert_eq!(changed, batches(folder.path(), &jittered, &tokenizer));
+}
+
+#[test]
+fn memory_used_again_shows_nothing_of_the_batch_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let packing = Config {
+        images_per_sequence: 6,
+        ..packing()
+    };
+    let tokenizer = sample::write_corpus(folder.path(), 23, &packing);
+    // Held, every batch has memory of its own; dropped, each takes that of an earlier one.
+    let held = batches(folder.path(), &loading(), &tokenizer);
+    assert!(
+        held.iter().any(|batch| batch.frames.contains(&0)),
+        "absent images"
+    );
+    let loader = Loader::open(folder.path(), &loading(), &tokenizer).unwrap();
+    let dropped: Vec<Batch> = loader.map(|batch| batch.unwrap().clone()).collect();
+    assert_eq!(dropped, held);
 }
