@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 mod align;
 mod build;
+mod card;
 mod crawl;
 mod demo;
 mod export;
@@ -40,6 +41,7 @@ enum Command {
     View(view::View),
     Verify(verify::Verify),
     Export(export::Export),
+    Card(card::Card),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
     Generate(generate::Generate),
@@ -62,6 +64,7 @@ impl Cli {
             Command::View(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Export(command) => command.run(),
+            Command::Card(command) => command.run(),
             Command::Tokenizer(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::Generate(command) => command.run(),

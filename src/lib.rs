@@ -19,6 +19,7 @@ pub mod answer;
 pub mod archive;
 pub mod bits;
 pub mod build;
+pub mod card;
 pub mod cmd;
 pub mod config;
 pub mod corpus;

@@ -1,5 +1,7 @@
 //! The shards in the hands of other people's readers.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::site::shared_corpus;
@@ -61,4 +63,47 @@ fn exports_hold_the_documents_for_the_readers_they_are_for() {
     println!("{said}");
     assert!(output.status.success(), "{said}");
     assert_eq!(said.matches(" samples").count(), 5, "{said}");
+}
+
+/// Needs `mlcroissant` besides.
+#[test]
+fn a_card_describes_the_corpus_to_datasets_and_to_croissant() {
+    let folder = tempfile::tempdir().unwrap();
+    let corpus = folder.path().join("corpus");
+    copy_folder(shared_corpus(), &corpus);
+    let card = Command::new(env!("CARGO_BIN_EXE_m3w"))
+        .args(["card", "--name", "Kites: a site", "--license", "CC0-1.0"])
+        .arg(&corpus)
+        .output()
+        .unwrap();
+    assert!(card.status.success(), "{card:?}");
+    let text = fs::read_to_string(corpus.join("README.md")).unwrap();
+    assert!(text.starts_with("---\npretty_name: \"Kites: a site\"\nlicense: \"cc0-1.0\"\n"));
+    let Ok(python) = std::env::var("M3W_PYTHON") else {
+        println!("skipped: M3W_PYTHON names no interpreter with the readers");
+        return;
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/shards/tests/read_card.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(&corpus)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    println!("{said}");
+    assert!(output.status.success(), "{said}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
