@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use m3w_crawler::{Crawler, Frontier};
+use m3w_crawler::{Archives, Crawler, Frontier};
 use m3w_document::{DocumentId, Sha256, Tally};
 use m3w_shards::{DocumentWriter, Manifest, ShardInfo, Tokenizer, write_atomically};
 use tokio::sync::{mpsc, watch};
@@ -55,8 +55,9 @@ pub struct BuildOptions {
     pub tokenizer: Option<PathBuf>,
     /// Whether images may be fetched that the WARC files do not hold.
     pub fetch_missing_images: bool,
-    /// What the web is for this build; it does not change the result.
-    pub web: Web,
+    /// WARC files that are written, that stand in for the web, or that spare it what it sent
+    /// before; they do not change the result.
+    pub archives: Archives,
     /// Whether to open a finished corpus again for inputs that failed, and which.
     pub retry: Option<Failures>,
     /// Processor threads; they do not change the result.
@@ -67,17 +68,6 @@ pub struct BuildOptions {
     pub prometheus: Option<String>,
     /// Whether to keep silent about progress.
     pub is_quiet: bool,
-}
-
-/// Where what is fetched comes from, and whether it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Web {
-    /// From the servers.
-    Live,
-    /// From the servers, and all of it is also written into WARC files in this folder.
-    Archived(PathBuf),
-    /// From the WARC files that an earlier build wrote into this folder; nobody is asked.
-    Replayed(PathBuf),
 }
 
 /// The build was told to stop; what was done so far is on disk.
@@ -214,7 +204,8 @@ fn collect_documents(
         let config = Arc::new(options.config.clone());
         let pipeline = {
             let _inside = runtime.enter();
-            let crawler = open_crawler(&options.config.crawler, &options.web)
+            let settings = options.config.crawler.clone();
+            let crawler = Crawler::with_archives(settings, &options.archives)
                 .context("cannot start the crawler")?;
             Pipeline::new(config, crawler, archive, options.threads)
         };
@@ -249,6 +240,10 @@ fn collect_documents(
             written.and(read)
         })?;
         metrics.write()?;
+        let unchanged = metrics.snapshot().unchanged;
+        if unchanged > 0 {
+            tracing::info!("{unchanged} answers have not changed since an earlier crawl");
+        }
         runtime.shutdown_background();
     }
     progress.finish();
@@ -269,19 +264,6 @@ fn write_outcomes(
         assembler.add(&outcome)?;
     }
     Ok(())
-}
-
-/// Asks the web, or what an earlier crawl wrote down of it.
-pub(crate) fn open_crawler(
-    config: &m3w_crawler::Config,
-    web: &Web,
-) -> Result<Crawler, m3w_crawler::Error> {
-    let config = config.clone();
-    match web {
-        Web::Live => Crawler::new(config),
-        Web::Archived(folder) => Crawler::archiving(config, folder),
-        Web::Replayed(folder) => Crawler::replaying(config, folder),
-    }
 }
 
 /// Sends the inputs that still need work, in order.

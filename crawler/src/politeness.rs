@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::places::{Place, Places};
 use crate::{Config, Failure, FailureKind};
 
 /// Hosts remembered at a time, at about 300 bytes each. Beyond it those are forgotten that nobody
@@ -19,7 +20,7 @@ const MAX_HOSTS: usize = 65_536;
 
 pub(crate) struct Politeness {
     hosts: Mutex<HashMap<String, Arc<Host>>>,
-    overall: Arc<Semaphore>,
+    overall: Places,
     connections_per_host: usize,
     delay: Duration,
     max_delay: Duration,
@@ -53,15 +54,17 @@ const MAX_REFUSALS: u32 = 3;
 pub(crate) struct Permit {
     host: Arc<Host>,
     max_retry_after: Duration,
+    /// Whether what is lost says something of the way out: not of answers kept from long ago.
+    counts_losses: bool,
     _connection: OwnedSemaphorePermit,
-    _overall: OwnedSemaphorePermit,
+    overall: Place,
 }
 
 impl Politeness {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             hosts: Mutex::default(),
-            overall: Arc::new(Semaphore::new(config.concurrency)),
+            overall: Places::new(config.concurrency),
             connections_per_host: config.connections_per_host,
             delay: config.delay(),
             max_delay: Duration::from_secs(config.max_delay_s),
@@ -89,13 +92,12 @@ impl Politeness {
         host: &str,
         crawl_delay: Option<Duration>,
     ) -> Result<Permit, Failure> {
-        const OPEN: &str = "semaphores are never closed";
         let host = self.host(host);
         let crawl_delay = crawl_delay.map(|delay| delay.min(self.max_delay));
         let connection = Arc::clone(&host.connections)
             .acquire_owned()
             .await
-            .expect(OPEN);
+            .expect("the semaphore is never closed");
         let turn = host.turn.lock().await;
         // An answer to another request may lengthen the pause while we sleep, so look again.
         while self.has_pauses
@@ -103,15 +105,21 @@ impl Politeness {
         {
             tokio::time::sleep_until(until).await;
         }
-        let overall = Arc::clone(&self.overall).acquire_owned().await.expect(OPEN);
+        let overall = self.overall.take().await;
         host.pause().last_start = Some(Instant::now());
         drop(turn);
         Ok(Permit {
             host,
             max_retry_after: self.max_retry_after,
             _connection: connection,
-            _overall: overall,
+            overall,
+            counts_losses: self.has_pauses,
         })
+    }
+
+    /// Requests that may be in flight over all hosts at present.
+    pub(crate) fn places(&self) -> usize {
+        self.overall.limit()
     }
 
     /// Number of hosts with a request under way or waiting.
@@ -150,6 +158,17 @@ impl Permit {
     /// the server too, however long the request was under way.
     pub(crate) fn answered(&self) {
         self.host.pause().last_answer = Some(Instant::now());
+    }
+
+    /// Tells whether the request was lost on the way: by a timeout, or for want of an address.
+    pub(crate) fn settled(&self, failure: Option<&Failure>) {
+        if self.counts_losses {
+            let kind = failure.map(|failure| failure.kind);
+            self.overall.settle(matches!(
+                kind,
+                Some(FailureKind::Timeout | FailureKind::Dns)
+            ));
+        }
     }
 
     /// Tells that the host gave what was asked for.

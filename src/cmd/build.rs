@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Settings, default_threads, stop_on_interrupt};
-use crate::build::{BuildOptions, Web, build};
+use crate::build::{BuildOptions, build};
 use crate::config::BuildConfig;
+use crate::crawler::Archives;
 use crate::retry::Failures;
 use crate::source::Source;
 use crate::summary::Summary;
@@ -42,6 +43,10 @@ pub(super) struct Build {
     /// Take everything from the WARC files that a build with --warc-out wrote, and ask nobody
     #[arg(long, value_name = "DIR", conflicts_with_all = ["warc", "warc_out"])]
     replay: Option<PathBuf>,
+    /// Folders with WARC files of earlier builds, the latest last: what they hold is asked for only if
+    /// it has changed since
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with = "warc")]
+    earlier: Vec<PathBuf>,
     /// Fetch again what failed on the way or at the server, in a corpus that is finished
     #[arg(long)]
     retry_failed: bool,
@@ -98,10 +103,10 @@ impl Build {
             config,
             tokenizer: self.tokenizer,
             fetch_missing_images: !self.offline,
-            web: match (self.warc_out, self.replay) {
-                (Some(folder), _) => Web::Archived(folder),
-                (None, Some(folder)) => Web::Replayed(folder),
-                (None, None) => Web::Live,
+            archives: Archives {
+                out: self.warc_out,
+                replay: self.replay,
+                earlier: self.earlier,
             },
             retry: self.retry_failed.then_some(Failures {
                 reasons: self.status,

@@ -4,7 +4,7 @@ mod origin;
 mod record;
 mod request;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::page::{
 };
 use crate::politeness::Politeness;
 use crate::wait::meta_refresh;
-use crate::warc::{Replay, WarcWriter};
+use crate::warc::{Earlier, Replay, WarcWriter};
 use crate::{Body, Config, Error, Failure, FailureKind, Page, charset};
 
 /// A `<meta http-equiv=refresh>` with a longer delay is a page that reloads, not a redirect.
@@ -42,12 +42,31 @@ struct Shared {
     config: Config,
     web: Web,
     archive: Option<WarcWriter>,
+    earlier: Option<Earlier>,
     rules: AddressRules,
     deadlines: Deadlines,
     politeness: Politeness,
     access: AccessCache,
     requests: AtomicU64,
     bytes: AtomicU64,
+    unchanged: AtomicU64,
+}
+
+/// The WARC files of a crawl, by folder. The default is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Archives {
+    /// Where all that is asked and answered is written; it is on disk before the page or image is
+    /// handed on.
+    pub out: Option<PathBuf>,
+    /// What stands in for the web: every answer is taken from the files that a crawl wrote here,
+    /// and nobody is asked. All rules but the pauses are kept to again, so that the same URLs come
+    /// to the same ends.
+    pub replay: Option<PathBuf>,
+    /// What earlier crawls wrote, the latest last. A page, image or sitemap that they hold is asked
+    /// for only if it has changed since (`If-None-Match`, `If-Modified-Since`), and taken from here
+    /// if the server says that it has not. Where such a crawl is written itself, a `revisit` record
+    /// stands for what was not sent again, and a replay needs the same folders.
+    pub earlier: Vec<PathBuf>,
 }
 
 /// Where answers come from.
@@ -56,6 +75,13 @@ enum Web {
     Live(reqwest::Client),
     /// What an earlier crawl wrote down of them.
     Kept(Replay),
+}
+
+impl Web {
+    fn live(config: &Config, look_up: Arc<dyn LookUp>) -> Result<Self, Error> {
+        let resolver = CheckedResolver::new(config, look_up);
+        Ok(Self::Live(fetch::client(config, resolver)?))
+    }
 }
 
 /// What a crawler has done so far.
@@ -67,6 +93,10 @@ pub struct Stats {
     pub bytes: u64,
     /// Hosts with a request under way or waiting.
     pub active_hosts: usize,
+    /// Answers that an earlier crawl had and the server confirmed.
+    pub unchanged: u64,
+    /// Requests that may be in flight over all hosts at present, see [`Config::concurrency`].
+    pub places: usize,
 }
 
 impl Crawler {
@@ -87,39 +117,39 @@ impl Crawler {
     /// As [`Crawler::new`].
     pub fn with_look_up(config: Config, look_up: Arc<dyn LookUp>) -> Result<Self, Error> {
         config.check()?;
-        let resolver = CheckedResolver::new(&config, look_up);
-        let client = fetch::client(&config, resolver)?;
-        Ok(Self::from_parts(config, Web::Live(client), None))
+        let web = Web::live(&config, look_up)?;
+        Ok(Self::from_parts(config, web, None, None))
     }
 
-    /// A crawler that also writes all it asks and gets into WARC files in `folder`. They are on
-    /// disk before the page or image is handed on.
+    /// A crawler that writes WARC files or takes answers from some.
     ///
     /// # Errors
     ///
-    /// As [`Crawler::new`]; also if the folder cannot be written.
-    pub fn archiving(config: Config, folder: &Path) -> Result<Self, Error> {
-        config.check()?;
-        let writer = WarcWriter::open(folder, config.user_agent())?;
-        let resolver = CheckedResolver::new(&config, Arc::new(SystemLookUp));
-        let client = fetch::client(&config, resolver)?;
-        Ok(Self::from_parts(config, Web::Live(client), Some(writer)))
-    }
-
-    /// A crawler that takes every answer from the WARC files of an earlier one and asks nobody.
-    /// All rules but the pauses are kept to again, so that the same URLs come to the same ends.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`], or as [`Replay::open`].
-    pub fn replaying(config: Config, folder: &Path) -> Result<Self, Error> {
+    /// As [`Crawler::new`], or as [`Replay::open`]; also if a folder cannot be read or written.
+    pub fn with_archives(config: Config, archives: &Archives) -> Result<Self, Error> {
         config.check()?;
         let largest = config.max_page_bytes.max(config.max_image_bytes);
-        let replay = Replay::open(folder, largest)?;
-        Ok(Self::from_parts(config, Web::Kept(replay), None))
+        let web = match &archives.replay {
+            Some(folder) => Web::Kept(Replay::open(folder, largest)?),
+            None => Web::live(&config, Arc::new(SystemLookUp))?,
+        };
+        let earlier = (!archives.earlier.is_empty())
+            .then(|| Earlier::open(&archives.earlier, largest))
+            .transpose()?;
+        // Opened last: the folder that is written may also be one that is read.
+        let writer = archives.out.as_deref();
+        let writer = writer
+            .map(|folder| WarcWriter::open(folder, config.user_agent()))
+            .transpose()?;
+        Ok(Self::from_parts(config, web, writer, earlier))
     }
 
-    fn from_parts(config: Config, web: Web, archive: Option<WarcWriter>) -> Self {
+    fn from_parts(
+        config: Config,
+        web: Web,
+        archive: Option<WarcWriter>,
+        earlier: Option<Earlier>,
+    ) -> Self {
         let politeness = match &web {
             Web::Live(_) => Politeness::new(&config),
             Web::Kept(_) => Politeness::without_pauses(&config),
@@ -132,8 +162,10 @@ impl Crawler {
                 requests: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
                 rules: AddressRules::new(&config),
+                unchanged: AtomicU64::new(0),
                 web,
                 archive,
+                earlier,
                 config,
             }),
         }
@@ -164,6 +196,8 @@ impl Crawler {
             requests: self.shared.requests.load(Ordering::Relaxed),
             bytes: self.shared.bytes.load(Ordering::Relaxed),
             active_hosts: self.shared.politeness.active_hosts(),
+            unchanged: self.shared.unchanged.load(Ordering::Relaxed),
+            places: self.shared.politeness.places(),
         }
     }
 
@@ -307,9 +341,11 @@ impl Crawler {
     }
 
     async fn receive(&self, found: &mut Found, max_bytes: usize) -> Received {
-        let keeps_raw = self.shared.archive.is_some();
+        let is_archived = found.answer.is_archived();
+        let keeps_raw = self.shared.archive.is_some() && !is_archived;
         let count = |bytes: usize| {
-            self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            let received = if is_archived { 0 } else { bytes as u64 };
+            self.shared.bytes.fetch_add(received, Ordering::Relaxed);
         };
         let deadlines = self.shared.deadlines;
         let mut received = found

@@ -23,7 +23,8 @@ impl Crawler {
         body: Option<Bytes>,
         failure: Option<&Failure>,
     ) {
-        if self.shared.archive.is_none() {
+        // What an earlier crawl kept has a record there.
+        if self.shared.archive.is_none() || answer.is_archived() {
             return;
         }
         let truncated = match (&body, failure.map(|failure| failure.kind)) {
@@ -34,19 +35,9 @@ impl Crawler {
             (Some(_), None) => None,
         };
         let exchange = Exchange {
-            url: url.clone(),
-            request_headers: vec![
-                ("User-Agent", self.shared.config.user_agent()),
-                ("Accept", wanted.accept().to_owned()),
-                ("Accept-Encoding", crate::body::ACCEPT_ENCODING.to_owned()),
-            ],
-            status: answer.status,
-            headers: answer.headers.clone(),
-            is_http2: answer.is_http2,
-            address: answer.address,
             body: body.unwrap_or_default(),
-            received_at: answer.received_at,
             truncated,
+            ..self.exchange(url, wanted, answer)
         };
         let failure = failure.cloned();
         let received_at = answer.received_at;
@@ -58,6 +49,51 @@ impl Crawler {
             }
         })
         .await;
+    }
+
+    /// Writes down that the server confirms an earlier answer.
+    pub(super) async fn record_revisit(
+        &self,
+        url: &Url,
+        wanted: Wanted,
+        answer: &Answer,
+        earlier: &Answer,
+    ) {
+        if self.shared.archive.is_none() {
+            return;
+        }
+        let exchange = Exchange {
+            confirms: Some(earlier.received_at),
+            ..self.exchange(url, wanted, answer)
+        };
+        self.on_archive(move |archive| archive.write_exchange(&exchange))
+            .await;
+    }
+
+    /// A request and the head of its answer.
+    fn exchange(&self, url: &Url, wanted: Wanted, answer: &Answer) -> Exchange {
+        let header = |name: &str, value: String| (name.to_owned(), value);
+        let mut request_headers = vec![
+            header("User-Agent", self.shared.config.user_agent()),
+            header("Accept", wanted.accept().to_owned()),
+            header("Accept-Encoding", crate::body::ACCEPT_ENCODING.to_owned()),
+        ];
+        request_headers.extend(answer.conditions.headers().map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            header(name.as_str(), value.into_owned())
+        }));
+        Exchange {
+            url: url.clone(),
+            request_headers,
+            status: answer.status,
+            headers: answer.headers.clone(),
+            is_http2: answer.is_http2,
+            address: answer.address,
+            body: Bytes::new(),
+            received_at: answer.received_at,
+            truncated: None,
+            confirms: None,
+        }
     }
 
     /// Writes down that there was no answer.

@@ -9,7 +9,7 @@ use url::Url;
 use super::{Crawler, Web};
 use crate::access::Permission;
 use crate::address::tidy;
-use crate::fetch::{self, Answer};
+use crate::fetch::{self, Answer, Conditions};
 use crate::page::{check_image_consent, check_page_consent};
 use crate::politeness::Permit;
 use crate::wait::retry_after;
@@ -108,6 +108,16 @@ impl Crawler {
         }
     }
 
+    /// The answer of an earlier crawl that the server may confirm.
+    async fn earlier(&self, url: &Url, wanted: Wanted) -> Option<Answer> {
+        match wanted {
+            Wanted::Page | Wanted::Image | Wanted::Sitemap => {
+                self.shared.earlier.as_ref()?.answer(url).await
+            }
+            Wanted::Robots | Wanted::Statement => None,
+        }
+    }
+
     pub(super) fn check_redirects(&self, redirects: usize, wanted: Wanted) -> Result<(), Failure> {
         let limit = match wanted {
             Wanted::Robots => MAX_ROBOTS_REDIRECTS,
@@ -150,14 +160,19 @@ impl Crawler {
                     return Err(failure);
                 }
             };
+            let earlier = self.earlier(&url, wanted).await;
+            let conditions = earlier.as_ref().map(Conditions::unlike);
             self.shared.requests.fetch_add(1, Ordering::Relaxed);
             let sent = match &self.shared.web {
                 Web::Live(client) => {
-                    fetch::send(client, &url, wanted.accept(), self.shared.deadlines).await
+                    let (accept, deadlines) = (wanted.accept(), self.shared.deadlines);
+                    let conditions = conditions.unwrap_or_default();
+                    fetch::send(client, &url, accept, conditions, deadlines).await
                 }
                 Web::Kept(replay) => replay.answer(&url).await,
             };
             permit.answered();
+            permit.settled(sent.as_ref().err());
             let answer = match sent {
                 Ok(answer) => answer,
                 Err(failure) if failure.kind == FailureKind::Connect && may_retry => {
@@ -170,6 +185,14 @@ impl Crawler {
                     self.record_failure(&url, &failure).await;
                     return Err(failure);
                 }
+            };
+            let answer = match (answer.status, earlier) {
+                (304, Some(earlier)) => {
+                    self.shared.unchanged.fetch_add(1, Ordering::Relaxed);
+                    self.record_revisit(&url, wanted, &answer, &earlier).await;
+                    earlier.confirmed_by(&answer)
+                }
+                (_, _) => answer,
             };
             if matches!(answer.status, 200 | 203) {
                 permit.welcomed();
@@ -184,6 +207,10 @@ impl Crawler {
             }
             self.record(&url, wanted, &answer, None, None).await;
             match answer.status {
+                304 if matches!(self.shared.web, Web::Kept(_)) => {
+                    let detail = format!("{url} was kept by an earlier crawl: name its folder too");
+                    return Err(Failure::new(FailureKind::NotArchived, detail));
+                }
                 301 | 302 | 303 | 307 | 308 => return redirect(&url, &answer).map(Step::Redirect),
                 status @ (429 | 503) => {
                     let asked = answer.header(&RETRY_AFTER);

@@ -2,14 +2,16 @@
 //!
 //! [`WarcReader`] yields the records, one at a time; [`pages`] makes of them pages and images.
 //! Damage is an item of the iterator: it is reported once, what stands before and behind it is
-//! read. A record whose bytes are not those of its digest is skipped and counted. Memory is bounded by the caps of [`Config`], whatever a header claims; one record is held
-//! at a time.
+//! read. A record whose bytes are not those of its digest is skipped and counted. Memory is bounded
+//! by the caps of [`Config`], whatever a header claims; one record is held at a time.
 //!
 //! [`WarcWriter`] writes a crawl down as it goes, and [`Replay`] gives its answers again, to the
-//! same crawler and under the same rules ([`crate::Crawler::replaying`]).
+//! same crawler and under the same rules ([`crate::Archives::replay`]).
 
 mod digest;
+mod earlier;
 mod http;
+mod kept;
 mod member;
 mod record;
 mod replay;
@@ -29,6 +31,7 @@ pub use record::{WarcReader, WarcRecord};
 pub use replay::Replay;
 pub use write::WarcWriter;
 
+pub(crate) use earlier::Earlier;
 pub(crate) use write::Exchange;
 
 use crate::body::decode_body_start;
