@@ -43,6 +43,7 @@ mod address;
 mod body;
 pub mod charset;
 mod config;
+mod connections;
 pub mod consent;
 mod crawler;
 mod dns;

@@ -16,8 +16,9 @@ use self::origin::at_path;
 use self::request::{Found, Wanted};
 use crate::access::{Access, AccessCache};
 use crate::address::{AddressRules, normalise, tidy};
+use crate::connections::Connections;
 use crate::dns::{CheckedResolver, LookUp, SystemLookUp};
-use crate::fetch::{self, Deadlines, Received};
+use crate::fetch::{Deadlines, Received};
 use crate::links::{MAX_SITEMAP_BYTES, Sitemap};
 use crate::meta::{Meta, metas};
 use crate::page::{
@@ -72,7 +73,7 @@ pub struct Archives {
 /// Where answers come from.
 enum Web {
     /// The servers that URLs name.
-    Live(reqwest::Client),
+    Live(Connections),
     /// What an earlier crawl wrote down of them.
     Kept(Replay),
 }
@@ -80,7 +81,7 @@ enum Web {
 impl Web {
     fn live(config: &Config, look_up: Arc<dyn LookUp>) -> Result<Self, Error> {
         let resolver = CheckedResolver::new(config, look_up);
-        Ok(Self::Live(fetch::client(config, resolver)?))
+        Ok(Self::Live(Connections::new(config, resolver)?))
     }
 }
 

@@ -164,10 +164,11 @@ impl Crawler {
             let conditions = earlier.as_ref().map(Conditions::unlike);
             self.shared.requests.fetch_add(1, Ordering::Relaxed);
             let sent = match &self.shared.web {
-                Web::Live(client) => {
+                Web::Live(connections) => {
+                    let client = connections.client(host);
                     let (accept, deadlines) = (wanted.accept(), self.shared.deadlines);
                     let conditions = conditions.unwrap_or_default();
-                    fetch::send(client, &url, accept, conditions, deadlines).await
+                    fetch::send(&client, &url, accept, conditions, deadlines).await
                 }
                 Web::Kept(replay) => replay.answer(&url).await,
             };
