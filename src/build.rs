@@ -26,6 +26,7 @@ use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::config::BuildConfig;
 use crate::corpus::{Corpus, Part, Run, Standing, document_ids, file_entry};
+use crate::index::{Archived, WarcFile};
 use crate::journal::{Journal, Outcome};
 use crate::metrics::Metrics;
 use crate::pack;
@@ -156,6 +157,7 @@ fn survey(options: &BuildOptions) -> Result<Survey> {
                 path.display()
             ),
             Source::Warc(_) => anyhow!("the WARC files hold no page"),
+            Source::Index { path, .. } => anyhow!("the index {} names no record", path.display()),
         });
     }
     Ok(survey)
@@ -365,7 +367,11 @@ async fn dispatch(
 fn host(item: &Item) -> Option<String> {
     match item {
         Item::Url(url) => url.host_str().map(str::to_owned),
-        Item::Page(_) | Item::Refused(_) => None,
+        Item::Archived(Archived {
+            file: WarcFile::Remote(url),
+            ..
+        }) => url.host_str().map(str::to_owned),
+        Item::Archived(_) | Item::Page(_) | Item::Refused(_) => None,
     }
 }
 

@@ -145,6 +145,8 @@ impl Crawl<'_> {
                 Item::Url(url) => urls.push(url),
                 Item::Refused(reason) => self.count(&reason),
                 Item::Page(page) => urls.push(page.url),
+                // A crawl begins with URLs.
+                Item::Archived(_) => {}
             }
         }
         if self.options.config.sitemaps {

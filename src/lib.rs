@@ -24,6 +24,7 @@ pub mod config;
 pub mod corpus;
 pub mod crawl;
 pub mod demo;
+pub mod index;
 pub mod input;
 pub mod journal;
 pub mod metrics;

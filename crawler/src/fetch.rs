@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
     TRANSFER_ENCODING,
 };
 use reqwest::{Response, Version, redirect};
@@ -76,9 +76,11 @@ pub(crate) struct Answer {
     body: Source,
 }
 
-/// What makes a request conditional: RFC 9110, 13.1. The default is none.
+/// What makes a request ask for less than the whole: RFC 9110, 13.1 and 14.2. The default is
+/// nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Conditions {
+    range: Option<HeaderValue>,
     if_none_match: Option<HeaderValue>,
     if_modified_since: Option<HeaderValue>,
 }
@@ -89,6 +91,24 @@ impl Conditions {
         Self {
             if_none_match: earlier.headers.get(ETAG).cloned(),
             if_modified_since: earlier.headers.get(LAST_MODIFIED).cloned(),
+            range: None,
+        }
+    }
+
+    /// Only these bytes.
+    pub(crate) fn range(offset: u64, length: u64) -> Self {
+        let last = offset.saturating_add(length.saturating_sub(1));
+        Self {
+            range: HeaderValue::from_str(&format!("bytes={offset}-{last}")).ok(),
+            ..Self::default()
+        }
+    }
+
+    /// Bytes of a file are counted as they lie there, not as they are packed on the way.
+    fn accept_encoding(&self) -> &'static str {
+        match self.range {
+            Some(_) => "identity",
+            None => body::ACCEPT_ENCODING,
         }
     }
 
@@ -97,6 +117,7 @@ impl Conditions {
         [
             (IF_NONE_MATCH, self.if_none_match.as_ref()),
             (IF_MODIFIED_SINCE, self.if_modified_since.as_ref()),
+            (RANGE, self.range.as_ref()),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -132,7 +153,7 @@ pub(crate) async fn send(
     let mut request = client
         .get(url.clone())
         .header(ACCEPT, accept)
-        .header(ACCEPT_ENCODING, body::ACCEPT_ENCODING);
+        .header(ACCEPT_ENCODING, conditions.accept_encoding());
     for (name, value) in conditions.headers() {
         request = request.header(name, value);
     }

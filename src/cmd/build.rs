@@ -1,6 +1,6 @@
 //! `m3w build`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -24,8 +24,8 @@ pub(super) struct Build {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "warc",
-        conflicts_with = "warc"
+        required_unless_present_any = ["warc", "index"],
+        conflicts_with_all = ["warc", "index"]
     )]
     urls: Option<PathBuf>,
     /// Name of the column with the URLs
@@ -34,6 +34,13 @@ pub(super) struct Build {
     /// WARC files with pages (plain, or compressed by record)
     #[arg(long, value_name = "FILE", num_args = 1..)]
     warc: Vec<PathBuf>,
+    /// Index of pages in WARC files: CDX, CDXJ or JSON lines (also .gz), or .csv, .tsv, .parquet with
+    /// the columns warc_filename, warc_record_offset and warc_record_length
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["warc", "replay"])]
+    index: Option<PathBuf>,
+    /// Folder or http(s) URL below which the index's WARC files stand [default: the index's folder]
+    #[arg(long, value_name = "BASE", requires = "index")]
+    index_base: Option<String>,
     /// Take images only from the WARC files; fetch nothing
     #[arg(long, requires = "warc")]
     offline: bool,
@@ -90,12 +97,18 @@ impl Build {
         config.crawler.allow_private_addresses |= self.allow_private_addresses;
         config.crawler.contact = self.contact.or(config.crawler.contact);
         config.seed = self.seed.unwrap_or(config.seed);
-        let source = match self.urls {
-            Some(path) => Source::Urls {
+        let source = match (self.urls, self.index) {
+            (Some(path), _) => Source::Urls {
                 path,
                 column: self.url_column,
             },
-            None => Source::Warc(self.warc),
+            (None, Some(path)) => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                let base = folder.display().to_string();
+                let base = self.index_base.unwrap_or(base);
+                Source::Index { path, base }
+            }
+            (None, None) => Source::Warc(self.warc),
         };
         let options = BuildOptions {
             source,

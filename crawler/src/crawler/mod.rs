@@ -1,6 +1,7 @@
 //! The crawler: every rule of this crate in the order in which a URL meets them.
 
 mod origin;
+mod range;
 mod record;
 mod request;
 
@@ -73,7 +74,7 @@ pub struct Archives {
 /// Where answers come from.
 enum Web {
     /// The servers that URLs name.
-    Live(Connections),
+    Live(Box<Connections>),
     /// What an earlier crawl wrote down of them.
     Kept(Replay),
 }
@@ -81,7 +82,7 @@ enum Web {
 impl Web {
     fn live(config: &Config, look_up: Arc<dyn LookUp>) -> Result<Self, Error> {
         let resolver = CheckedResolver::new(config, look_up);
-        Ok(Self::Live(Connections::new(config, resolver)?))
+        Ok(Self::Live(Box::new(Connections::new(config, resolver)?)))
     }
 }
 

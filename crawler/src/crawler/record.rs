@@ -23,8 +23,9 @@ impl Crawler {
         body: Option<Bytes>,
         failure: Option<&Failure>,
     ) {
-        // What an earlier crawl kept has a record there.
-        if self.shared.archive.is_none() || answer.is_archived() {
+        // What an earlier crawl kept has a record there, and so has what comes out of an archive.
+        let is_recorded = answer.is_archived() || matches!(wanted, Wanted::Range { .. });
+        if self.shared.archive.is_none() || is_recorded {
             return;
         }
         let truncated = match (&body, failure.map(|failure| failure.kind)) {

@@ -37,6 +37,11 @@ pub(super) enum Wanted {
     Robots,
     /// A file of statements on reuse; its `robots.txt` has been looked into already.
     Statement,
+    /// Some bytes of a file that the user has named.
+    Range {
+        offset: u64,
+        length: u64,
+    },
 }
 
 impl Wanted {
@@ -46,6 +51,7 @@ impl Wanted {
             Self::Image => ACCEPT_IMAGE,
             Self::Sitemap => ACCEPT_SITEMAP,
             Self::Robots | Self::Statement => ACCEPT_FILE,
+            Self::Range { .. } => "*/*",
         }
     }
 }
@@ -88,14 +94,14 @@ impl Crawler {
         loop {
             self.shared.rules.check(&url)?;
             let permission = match wanted {
-                Wanted::Robots | Wanted::Statement => Permission::default(),
+                Wanted::Robots | Wanted::Statement | Wanted::Range { .. } => Permission::default(),
                 Wanted::Page | Wanted::Image | Wanted::Sitemap => self.check_access(&url).await?,
             };
             // What is closed by a file needs no request to be refused.
             match wanted {
                 Wanted::Page => check_page_consent(&permission.signals).map(|_| ())?,
                 Wanted::Image => check_image_consent(&permission.signals)?,
-                Wanted::Sitemap | Wanted::Robots | Wanted::Statement => {}
+                Wanted::Sitemap | Wanted::Robots | Wanted::Statement | Wanted::Range { .. } => {}
             }
             match self.ask(url, wanted, permission).await? {
                 Step::Found(found) => return Ok(*found),
@@ -108,13 +114,21 @@ impl Crawler {
         }
     }
 
+    /// Shortest time between two requests to the host, from our side.
+    fn delay(&self, wanted: Wanted) -> Duration {
+        match wanted {
+            Wanted::Range { .. } => Duration::from_millis(self.shared.config.archive_delay_ms),
+            _ => self.shared.config.delay(),
+        }
+    }
+
     /// The answer of an earlier crawl that the server may confirm.
     async fn earlier(&self, url: &Url, wanted: Wanted) -> Option<Answer> {
         match wanted {
             Wanted::Page | Wanted::Image | Wanted::Sitemap => {
                 self.shared.earlier.as_ref()?.answer(url).await
             }
-            Wanted::Robots | Wanted::Statement => None,
+            Wanted::Robots | Wanted::Statement | Wanted::Range { .. } => None,
         }
     }
 
@@ -153,7 +167,9 @@ impl Crawler {
             let back_off = FIRST_BACK_OFF * 2_u32.saturating_pow(attempt);
             let may_retry = attempt < retries;
             attempt += 1;
-            let permit = match self.shared.politeness.acquire(host, crawl_delay).await {
+            let delay = self.delay(wanted);
+            let turn = self.shared.politeness.acquire(host, delay, crawl_delay);
+            let permit = match turn.await {
                 Ok(permit) => permit,
                 Err(failure) => {
                     self.record_failure(&url, &failure).await;
@@ -161,7 +177,10 @@ impl Crawler {
                 }
             };
             let earlier = self.earlier(&url, wanted).await;
-            let conditions = earlier.as_ref().map(Conditions::unlike);
+            let conditions = match wanted {
+                Wanted::Range { offset, length } => Some(Conditions::range(offset, length)),
+                _ => earlier.as_ref().map(Conditions::unlike),
+            };
             self.shared.requests.fetch_add(1, Ordering::Relaxed);
             let sent = match &self.shared.web {
                 Web::Live(connections) => {
@@ -195,7 +214,11 @@ impl Crawler {
                 }
                 (_, _) => answer,
             };
-            if matches!(answer.status, 200 | 203) {
+            let is_found = match wanted {
+                Wanted::Range { .. } => matches!(answer.status, 200 | 206),
+                _ => matches!(answer.status, 200 | 203),
+            };
+            if is_found {
                 permit.welcomed();
                 let found = Found {
                     url,

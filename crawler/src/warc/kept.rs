@@ -11,8 +11,9 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::write::warc_files;
-use super::{HEADER_ROOM_BYTES, WarcReader, WarcRecord, fetched_at, http, target};
+use super::{WarcReader, WarcRecord, fetched_at, http, target};
 use crate::Error;
+use crate::config::RECORD_ROOM_BYTES;
 use crate::fetch::Answer;
 
 /// Records of WARC files by URL; of several to one URL the last.
@@ -32,7 +33,7 @@ impl Kept {
         Self {
             files: Vec::new(),
             places: HashMap::new(),
-            max_block_bytes: max_body_bytes + HEADER_ROOM_BYTES,
+            max_block_bytes: max_body_bytes + RECORD_ROOM_BYTES,
         }
     }
 

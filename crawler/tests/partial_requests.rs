@@ -1,4 +1,4 @@
-//! A second crawl of pages that have changed, or have not.
+//! Requests for less than the whole: for what has changed since, or for some bytes.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,13 +8,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use m3w_crawler::warc::WarcReader;
+use m3w_crawler::warc::{WarcItem, WarcReader, item_in};
 use m3w_crawler::{Archives, Config, Crawler, FailureKind, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-/// A server that knows of its pages whether they are those that the client has.
+/// A server that knows of its pages whether they are those that the client has, and an archive.
 struct Site {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
@@ -97,8 +97,44 @@ fn answer(path: &str, request: &str, times_before: usize) -> String {
         "/closed-since" => page("ETag: \"v1\"\r\n"),
         "/untagged" => page(""),
         "/stubborn" => not_modified(""),
+        "/archive.warc" if times_before == 0 => {
+            "HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n".to_owned()
+        }
+        "/archive.warc" => {
+            let range = request
+                .lines()
+                .find_map(|line| line.strip_prefix("range: bytes="));
+            let (first, last) = range.unwrap().split_once('-').unwrap();
+            let (archive, first) = (archive(), first.parse::<usize>().unwrap());
+            let end = archive.len().min(last.parse::<usize>().unwrap() + 1);
+            let body = &archive[first.min(end)..end];
+            format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        }
+        "/whole.warc" => {
+            let archive = archive();
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{archive}",
+                archive.len()
+            )
+        }
         _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
     }
+}
+
+fn record(number: usize) -> String {
+    let block = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>record {number}</p>");
+    let length = block.len();
+    format!(
+        "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://h.test/{number}\r\n\
+         Content-Length: {length}\r\n\r\n{block}\r\n\r\n"
+    )
+}
+
+fn archive() -> String {
+    (0..3).map(record).collect()
 }
 
 const PATHS: [&str; 6] = [
@@ -222,5 +258,38 @@ async fn what_a_server_says_anew_with_its_confirmation_counts() {
     assert!(
         failure.detail.to_lowercase().contains(&signal.value),
         "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn a_record_is_taken_out_of_an_archive_by_its_place_alone() {
+    let site = Site::start().await;
+    let crawler = site.crawler(&Archives::default());
+    let (offset, length) = (record(0).len() as u64, record(1).len() as u64);
+    let url = site.url("/archive.warc");
+    let bytes = crawler.fetch_range(&url, offset, length).await.unwrap();
+    let item = item_in(bytes, Path::new("archive.warc"), crawler.config());
+    let Some(WarcItem::Page(page)) = item.unwrap() else {
+        panic!("a record that is no page");
+    };
+    assert_eq!(page.html, "<p>record 1</p>");
+    let asked = site.requests.lock().unwrap().concat();
+    assert!(!asked.contains("robots.txt"), "{asked}");
+    let kind = async |path: &str, offset: u64, length: u64| {
+        let fetched = crawler.fetch_range(&site.url(path), offset, length).await;
+        fetched.unwrap_err().kind
+    };
+    let beyond = archive().len() as u64 - 5;
+    assert_eq!(
+        kind("/archive.warc", beyond, 100).await,
+        FailureKind::Truncated
+    );
+    assert_eq!(
+        kind("/whole.warc", offset, length).await,
+        FailureKind::TooLarge
+    );
+    assert_eq!(
+        kind("/archive.warc", 0, u64::MAX).await,
+        FailureKind::TooLarge
     );
 }
