@@ -27,6 +27,7 @@ pub mod demo;
 pub mod index;
 pub mod input;
 pub mod journal;
+pub mod memory;
 pub mod metrics;
 pub mod pack;
 pub mod page_files;

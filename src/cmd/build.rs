@@ -93,6 +93,7 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) fn run(self) -> Result<()> {
+        crate::memory::share_heaps();
         let mut config: BuildConfig = self.settings.load()?;
         config.crawler.allow_private_addresses |= self.allow_private_addresses;
         config.crawler.contact = self.contact.or(config.crawler.contact);
