@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use m3w_crawler::{Crawler, Frontier};
+use m3w_crawler::{Archives, Crawler, Frontier};
 use m3w_document::{DocumentId, Sha256, Tally};
 use m3w_shards::{DocumentWriter, Manifest, ShardInfo, Tokenizer, write_atomically};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,7 @@ use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::config::BuildConfig;
 use crate::corpus::{Corpus, Part, Run, Standing, document_ids, file_entry};
+use crate::index::{Archived, WarcFile};
 use crate::journal::{Journal, Outcome};
 use crate::metrics::Metrics;
 use crate::pack;
@@ -55,8 +56,9 @@ pub struct BuildOptions {
     pub tokenizer: Option<PathBuf>,
     /// Whether images may be fetched that the WARC files do not hold.
     pub fetch_missing_images: bool,
-    /// What the web is for this build; it does not change the result.
-    pub web: Web,
+    /// WARC files that are written, that stand in for the web, or that spare it what it sent
+    /// before; they do not change the result.
+    pub archives: Archives,
     /// Whether to open a finished corpus again for inputs that failed, and which.
     pub retry: Option<Failures>,
     /// Processor threads; they do not change the result.
@@ -67,17 +69,6 @@ pub struct BuildOptions {
     pub prometheus: Option<String>,
     /// Whether to keep silent about progress.
     pub is_quiet: bool,
-}
-
-/// Where what is fetched comes from, and whether it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Web {
-    /// From the servers.
-    Live,
-    /// From the servers, and all of it is also written into WARC files in this folder.
-    Archived(PathBuf),
-    /// From the WARC files that an earlier build wrote into this folder; nobody is asked.
-    Replayed(PathBuf),
 }
 
 /// The build was told to stop; what was done so far is on disk.
@@ -166,6 +157,7 @@ fn survey(options: &BuildOptions) -> Result<Survey> {
                 path.display()
             ),
             Source::Warc(_) => anyhow!("the WARC files hold no page"),
+            Source::Index { path, .. } => anyhow!("the index {} names no record", path.display()),
         });
     }
     Ok(survey)
@@ -214,7 +206,8 @@ fn collect_documents(
         let config = Arc::new(options.config.clone());
         let pipeline = {
             let _inside = runtime.enter();
-            let crawler = open_crawler(&options.config.crawler, &options.web)
+            let settings = options.config.crawler.clone();
+            let crawler = Crawler::with_archives(settings, &options.archives)
                 .context("cannot start the crawler")?;
             Pipeline::new(config, crawler, archive, options.threads)
         };
@@ -249,6 +242,10 @@ fn collect_documents(
             written.and(read)
         })?;
         metrics.write()?;
+        let unchanged = metrics.snapshot().unchanged;
+        if unchanged > 0 {
+            tracing::info!("{unchanged} answers have not changed since an earlier crawl");
+        }
         runtime.shutdown_background();
     }
     progress.finish();
@@ -269,19 +266,6 @@ fn write_outcomes(
         assembler.add(&outcome)?;
     }
     Ok(())
-}
-
-/// Asks the web, or what an earlier crawl wrote down of it.
-pub(crate) fn open_crawler(
-    config: &m3w_crawler::Config,
-    web: &Web,
-) -> Result<Crawler, m3w_crawler::Error> {
-    let config = config.clone();
-    match web {
-        Web::Live => Crawler::new(config),
-        Web::Archived(folder) => Crawler::archiving(config, folder),
-        Web::Replayed(folder) => Crawler::replaying(config, folder),
-    }
 }
 
 /// Sends the inputs that still need work, in order.
@@ -383,7 +367,11 @@ async fn dispatch(
 fn host(item: &Item) -> Option<String> {
     match item {
         Item::Url(url) => url.host_str().map(str::to_owned),
-        Item::Page(_) | Item::Refused(_) => None,
+        Item::Archived(Archived {
+            file: WarcFile::Remote(url),
+            ..
+        }) => url.host_str().map(str::to_owned),
+        Item::Archived(_) | Item::Page(_) | Item::Refused(_) => None,
     }
 }
 

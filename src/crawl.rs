@@ -10,14 +10,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use m3w_crawler::{Crawler, Frontier, Scope, TrapConfig, Traps, links};
+use m3w_crawler::{Archives, Crawler, Frontier, Scope, TrapConfig, Traps, links};
 use m3w_document::{DocumentId, Reason, Tally};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use url::Url;
 
 use crate::bits::Bits;
-use crate::build::{Stopped, Web, open_crawler};
+use crate::build::Stopped;
 use crate::pipeline::fetch_reason;
 use crate::progress::Progress;
 use crate::seen::Seen;
@@ -71,8 +71,8 @@ pub struct CrawlOptions {
     pub out: PathBuf,
     /// How far to go.
     pub config: CrawlConfig,
-    /// What the web is.
-    pub web: Web,
+    /// WARC files that are written, or that spare the web what it sent before.
+    pub archives: Archives,
     /// Threads of the runtime.
     pub threads: usize,
     /// Whether to keep silent about progress.
@@ -92,7 +92,8 @@ pub fn crawl(options: &CrawlOptions, stop: &watch::Receiver<bool>) -> Result<Tal
         .context("cannot start the runtime")?;
     let crawler = {
         let _inside = runtime.enter();
-        open_crawler(&options.config.crawler, &options.web).context("cannot start the crawler")?
+        Crawler::with_archives(options.config.crawler.clone(), &options.archives)
+            .context("cannot start the crawler")?
     };
     let mut crawl = Crawl {
         options,
@@ -109,6 +110,10 @@ pub fn crawl(options: &CrawlOptions, stop: &watch::Receiver<bool>) -> Result<Tal
             break;
         }
         level = runtime.block_on(crawl.fetch_level(level, depth, stop))?;
+    }
+    let unchanged = crawl.crawler.stats().unchanged;
+    if unchanged > 0 {
+        tracing::info!("{unchanged} answers have not changed since an earlier crawl");
     }
     runtime.shutdown_background();
     let text: String = crawl.found.iter().map(|url| format!("{url}\n")).collect();
@@ -140,6 +145,8 @@ impl Crawl<'_> {
                 Item::Url(url) => urls.push(url),
                 Item::Refused(reason) => self.count(&reason),
                 Item::Page(page) => urls.push(page.url),
+                // A crawl begins with URLs.
+                Item::Archived(_) => {}
             }
         }
         if self.options.config.sitemaps {

@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use m3w_crawler::Archives;
 use m3w_document::{Image, TextRole};
 use m3w_model::GenerateOptions;
 use m3w_shards::{DocumentReader, Manifest};
 use tokio::sync::watch;
 
 use crate::answer::answer;
-use crate::build::{BuildOptions, Web, build};
+use crate::build::{BuildOptions, build};
 use crate::config::{self, BuildConfig};
 use crate::corpus::Corpus;
 use crate::source::Source;
@@ -62,7 +63,7 @@ pub fn build_site(out: &Path, threads: usize, stop: &watch::Receiver<bool>) -> R
         config,
         tokenizer: None,
         fetch_missing_images: true,
-        web: Web::Live,
+        archives: Archives::default(),
         retry: None,
         metrics: None,
         prometheus: None,

@@ -42,9 +42,12 @@ pub fn urls(path: &Path, url_column: &str) -> Result<Box<dyn Iterator<Item = Res
 }
 
 /// Lines that are neither blank nor comments, trimmed; bytes that are not UTF-8 are replaced.
-fn lines(file: File, path: &Path) -> impl Iterator<Item = Result<String>> + use<> {
+pub(crate) fn lines<R: Read>(
+    source: R,
+    path: &Path,
+) -> impl Iterator<Item = Result<String>> + use<R> {
     let path = path.to_owned();
-    let mut reader = BufReader::new(file);
+    let mut reader = BufReader::new(source);
     let mut is_first = true;
     std::iter::from_fn(move || {
         loop {

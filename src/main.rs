@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use m3w::build::Stopped;
 use m3w::cmd::Cli;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of a program ended by Ctrl-C, as shells expect it.
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         .without_time()
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    raise_file_limit();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Stopped>() => {
@@ -31,4 +33,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A crawl keeps thousands of connections; many systems grant a thousand files at first and more to
+/// those who ask. Refused, the crawl keeps fewer.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let _ = setrlimit(Resource::Nofile, raised);
 }

@@ -67,6 +67,10 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Hosts with a request under way or waiting.
     pub active_hosts: usize,
+    /// Answers that an earlier crawl had and the server confirmed.
+    pub unchanged: u64,
+    /// Requests that may be in flight at present.
+    pub places: usize,
     /// Inputs without a document.
     pub errors: u64,
     /// Seconds that the rest takes at this rate; nothing before the first outcome.
@@ -140,6 +144,8 @@ impl Metrics {
             requests,
             bytes,
             active_hosts,
+            unchanged,
+            places,
         } = self.0.crawler.stats();
         let state = self.lock();
         let elapsed_s = self.0.began.elapsed().as_secs_f64();
@@ -158,6 +164,8 @@ impl Metrics {
             requests,
             bytes,
             active_hosts,
+            unchanged,
+            places,
             errors: state.pages - state.tally.get("page/kept").min(state.pages),
             eta_s: (state.pages > 0).then(|| queue as f64 / pages_per_s),
             counts: state.tally.clone(),
@@ -228,6 +236,8 @@ impl Snapshot {
             ("requests", "counter", self.requests.to_string()),
             ("received_bytes", "counter", self.bytes.to_string()),
             ("active_hosts", "gauge", self.active_hosts.to_string()),
+            ("unchanged", "counter", self.unchanged.to_string()),
+            ("places", "gauge", self.places.to_string()),
         ] {
             let _ = writeln!(text, "# TYPE m3w_{name} {kind}\nm3w_{name} {value}");
         }

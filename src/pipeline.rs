@@ -4,8 +4,10 @@
 //! decoder. Async code waits for the network; work on the processor runs on blocking threads, as
 //! many at a time as there are workers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use m3w_crawler::warc::{self, WarcItem};
 use m3w_crawler::{Crawler, Page};
 use m3w_document::{
     ConsentSignal, Document, Image, ImageRef, Reason, Verdict, WarcLocation, filter,
@@ -16,6 +18,7 @@ use url::Url;
 
 use crate::archive::Archive;
 use crate::config::BuildConfig;
+use crate::index::{Archived, WarcFile};
 use crate::journal::{ImageDrop, Outcome};
 use crate::pictures::Pictures;
 use crate::source::{Entry, Item};
@@ -84,8 +87,48 @@ impl Pipeline {
         match item {
             Item::Url(url) => self.crawler.fetch_page(&url).await.map_err(fetch_reason),
             Item::Page(page) => Ok(*page),
+            Item::Archived(archived) => self.archived_page(&archived).await,
             Item::Refused(reason) => Err(reason),
         }
+    }
+
+    /// The page of one record of an archive.
+    async fn archived_page(&self, archived: &Archived) -> Result<Page, Reason> {
+        let Archived {
+            file,
+            offset,
+            length,
+        } = archived;
+        let config = Arc::clone(&self.config);
+        let item = match file {
+            WarcFile::Remote(url) => {
+                let bytes = self.crawler.fetch_range(url, *offset, *length).await;
+                let bytes = bytes.map_err(fetch_reason)?;
+                let name = PathBuf::from(url.path());
+                let read = move || warc::item_in(bytes, &name, &config.crawler);
+                on_worker(&self.workers, read).await
+            }
+            WarcFile::Local(path) => {
+                let (path, offset) = (path.clone(), *offset);
+                let read = move || warc::item_at(&path, offset, &config.crawler);
+                on_worker(&self.workers, read).await
+            }
+        };
+        let mut page = match item {
+            Some(Ok(Some(WarcItem::Page(page)))) => page,
+            Some(Ok(Some(WarcItem::Skipped(failure)))) => return Err(fetch_reason(failure)),
+            Some(Ok(Some(WarcItem::Resource(_)))) => return Err(Reason::new("fetch/not-html")),
+            Some(Ok(None)) => return Err(Reason::new("fetch/no-response")),
+            // An index may name more files than somebody keeps.
+            Some(Err(m3w_crawler::Error::Read { .. })) => {
+                return Err(Reason::new("fetch/not-archived"));
+            }
+            Some(Err(_)) | None => return Err(Reason::new("fetch/damaged-record")),
+        };
+        if let Some(location) = &mut page.warc {
+            (location.offset, location.length) = (*offset, *length);
+        }
+        Ok(page)
     }
 
     /// The page as text and image references in order.

@@ -1,4 +1,4 @@
-//! What a build reads: a list of URLs, or WARC files.
+//! What a build reads: a list of URLs, WARC files, or an index of records in WARC files.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,6 +12,7 @@ use sha2::Digest;
 use url::Url;
 
 use crate::bits::Bits;
+use crate::index::{self, Archived};
 use crate::input;
 use crate::pipeline::fetch_reason;
 use crate::repeats::Repeats;
@@ -28,6 +29,13 @@ pub enum Source {
     },
     /// WARC files, plain or compressed by record.
     Warc(Vec<PathBuf>),
+    /// Records of WARC files that an index names, in the formats of [`index::records`].
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// The folder or URL below which the WARC files stand.
+        base: String,
+    },
 }
 
 /// One input: a page, or what leads to one.
@@ -48,6 +56,8 @@ pub enum Item {
     Url(Url),
     /// A page at hand.
     Page(Box<Page>),
+    /// A page to take out of an archive.
+    Archived(Archived),
     /// Nothing that could become a page.
     Refused(Reason),
 }
@@ -124,6 +134,13 @@ impl Source {
                         .flat_map(move |path| warc_items(&path, &config)),
                 )
             }
+            Self::Index { path, base } => {
+                let records = index::records(path, base)?;
+                Box::new(records.map(|record| {
+                    let (text, archived) = record?;
+                    Ok((text, archived.map_or_else(Item::Refused, Item::Archived)))
+                }))
+            }
         };
         Ok(Box::new(items.zip(0..).map(|(item, number)| {
             item.map(|(text, item)| Entry { number, text, item })
@@ -138,7 +155,7 @@ impl Source {
     /// If a file cannot be read.
     pub fn digest(&self) -> Result<Sha256> {
         match self {
-            Self::Urls { path, .. } => {
+            Self::Urls { path, .. } | Self::Index { path, .. } => {
                 let context = || format!("cannot read the list {}", path.display());
                 let mut file = BufReader::new(File::open(path).with_context(context)?);
                 let mut hasher = sha2::Sha256::new();

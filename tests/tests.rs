@@ -9,6 +9,7 @@ mod journeys {
     mod crawl;
     mod determinism;
     mod errors;
+    mod index;
     mod interruption;
     mod readers;
     mod replay;

@@ -10,6 +10,9 @@ use crate::Error;
 /// letters, `-` and `_` only.
 pub const PRODUCT_TOKEN: &str = "mwwbot";
 
+/// Room for the headers of a record beside its body.
+pub(crate) const RECORD_ROOM_BYTES: usize = 64 * 1024;
+
 /// Settings of a [`crate::Crawler`]. Unknown fields are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,12 +28,15 @@ pub struct Config {
     /// Shortest time between the starts of two requests to one host, in ms. A longer
     /// `Crawl-delay` wins.
     pub delay_ms: u64,
+    /// The same for the server of an archive that is read by ranges, in ms: one that is there to be
+    /// read by programs.
+    pub archive_delay_ms: u64,
     /// Longest `Crawl-delay` that is kept to; a longer one counts as this.
     pub max_delay_s: u64,
     /// Connections to one host at a time.
     pub connections_per_host: usize,
-    /// Requests in flight over all hosts. Memory is bounded by this times
-    /// [`Config::max_image_bytes`].
+    /// Most requests in flight over all hosts; fewer, down to an eighth, while most of them end in
+    /// a timeout or find no address. Memory is bounded by this times [`Config::max_image_bytes`].
     pub concurrency: usize,
     /// Time to connect, TLS included.
     pub connect_timeout_s: u64,
@@ -69,6 +75,7 @@ impl Default for Config {
             allow_private_addresses: false,
             allowed_private_hosts: Vec::new(),
             delay_ms: 250,
+            archive_delay_ms: 100,
             max_delay_s: 30,
             connections_per_host: 2,
             concurrency: 256,
@@ -106,6 +113,19 @@ impl Config {
     /// Shortest time between the starts of two requests to one host.
     pub(crate) fn delay(&self) -> Duration {
         Duration::from_millis(self.delay_ms)
+    }
+
+    /// For how long after its last request a host may have to be left alone.
+    pub(crate) fn longest_delay(&self) -> Duration {
+        let archive = Duration::from_millis(self.archive_delay_ms);
+        let crawl_delay = Duration::from_secs(self.max_delay_s);
+        self.delay().max(archive).max(crawl_delay)
+    }
+
+    /// Largest record of an archive that is read: a page or image with its header.
+    #[must_use]
+    pub fn max_record_bytes(&self) -> usize {
+        self.max_page_bytes.max(self.max_image_bytes) + RECORD_ROOM_BYTES
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

@@ -7,9 +7,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::time::Instant;
 
 use crate::address::{AddressRules, is_public_address};
 use crate::{Config, Failure, FailureKind};
@@ -244,6 +245,20 @@ mod tests {
             let kept = resolver.addresses("Rebind.test").await.unwrap();
             assert_eq!(*kept, *addresses(&["93.184.216.34"]));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_is_looked_up_again_when_its_time_is_over() {
+        let resolver = resolver(&[&["93.184.216.34"], &["93.184.216.35"], &[]]);
+        let mut found = Vec::new();
+        for wait_s in [0, 299, 2, 301] {
+            tokio::time::advance(Duration::from_secs(wait_s)).await;
+            let kept = resolver.addresses("moving.test").await.ok();
+            found.push(kept.map(|addresses| addresses[0].to_string()));
+        }
+        let address = |text: &str| Some(text.to_owned());
+        let (old, new) = (address("93.184.216.34"), address("93.184.216.35"));
+        assert_eq!(found, [old.clone(), old, new, None]);
     }
 
     #[tokio::test]

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
+    HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
+    TRANSFER_ENCODING,
 };
 use reqwest::{Response, Version, redirect};
 use tokio::time::{Instant, timeout_at};
@@ -69,7 +71,57 @@ pub(crate) struct Answer {
     started: Instant,
     /// Unix seconds.
     pub(crate) received_at: i64,
+    /// Under which conditions it was asked for.
+    pub(crate) conditions: Conditions,
     body: Source,
+}
+
+/// What makes a request ask for less than the whole: RFC 9110, 13.1 and 14.2. The default is
+/// nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Conditions {
+    range: Option<HeaderValue>,
+    if_none_match: Option<HeaderValue>,
+    if_modified_since: Option<HeaderValue>,
+}
+
+impl Conditions {
+    /// Only if the server has something else than this earlier answer.
+    pub(crate) fn unlike(earlier: &Answer) -> Self {
+        Self {
+            if_none_match: earlier.headers.get(ETAG).cloned(),
+            if_modified_since: earlier.headers.get(LAST_MODIFIED).cloned(),
+            range: None,
+        }
+    }
+
+    /// Only these bytes.
+    pub(crate) fn range(offset: u64, length: u64) -> Self {
+        let last = offset.saturating_add(length.saturating_sub(1));
+        Self {
+            range: HeaderValue::from_str(&format!("bytes={offset}-{last}")).ok(),
+            ..Self::default()
+        }
+    }
+
+    /// Bytes of a file are counted as they lie there, not as they are packed on the way.
+    fn accept_encoding(&self) -> &'static str {
+        match self.range {
+            Some(_) => "identity",
+            None => body::ACCEPT_ENCODING,
+        }
+    }
+
+    /// The conditions as headers of the request.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
+        [
+            (IF_NONE_MATCH, self.if_none_match.as_ref()),
+            (IF_MODIFIED_SINCE, self.if_modified_since.as_ref()),
+            (RANGE, self.range.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
 }
 
 /// Where an answer's body comes from.
@@ -94,14 +146,18 @@ pub(crate) async fn send(
     client: &reqwest::Client,
     url: &Url,
     accept: &'static str,
+    conditions: Conditions,
     deadlines: Deadlines,
 ) -> Result<Answer, Failure> {
     let started = Instant::now();
-    let request = client
+    let mut request = client
         .get(url.clone())
         .header(ACCEPT, accept)
-        .header(ACCEPT_ENCODING, body::ACCEPT_ENCODING)
-        .send();
+        .header(ACCEPT_ENCODING, conditions.accept_encoding());
+    for (name, value) in conditions.headers() {
+        request = request.header(name, value);
+    }
+    let request = request.send();
     let limit = deadlines.header.min(deadlines.total);
     let response = timeout_at(started + limit, request)
         .await
@@ -110,11 +166,11 @@ pub(crate) async fn send(
             Failure::new(FailureKind::Timeout, detail)
         })?
         .map_err(|error| request_failure(&error))?;
-    Ok(Answer::of(response, started))
+    Ok(Answer::of(response, started, conditions))
 }
 
 impl Answer {
-    fn of(mut response: Response, started: Instant) -> Self {
+    fn of(mut response: Response, started: Instant, conditions: Conditions) -> Self {
         Self {
             status: response.status().as_u16(),
             headers: std::mem::take(response.headers_mut()),
@@ -122,6 +178,7 @@ impl Answer {
             address: response.remote_addr(),
             started,
             received_at: unix_seconds(SystemTime::now()),
+            conditions,
             body: Source::Server(response),
         }
     }
@@ -135,8 +192,32 @@ impl Answer {
             address: None,
             started: Instant::now(),
             received_at,
+            conditions: Conditions::default(),
             body: Source::Archive(Some(body)),
         }
+    }
+
+    /// Whether it was kept from an earlier crawl.
+    pub(crate) fn is_archived(&self) -> bool {
+        matches!(self.body, Source::Archive(_))
+    }
+
+    /// This earlier answer, with what the one says anew by which the server confirms it: RFC 9111,
+    /// 3.2. What describes the body stays as it came with the body.
+    pub(crate) fn confirmed_by(mut self, not_modified: &Answer) -> Self {
+        let is_renewed = |name: &HeaderName| {
+            let describes_body = name.as_str().starts_with("content-");
+            !describes_body && *name != TRANSFER_ENCODING && *name != CONNECTION
+        };
+        for name in not_modified.headers.keys().filter(|name| is_renewed(name)) {
+            self.headers.remove(name);
+            for value in not_modified.headers.get_all(name) {
+                self.headers.append(name, value.clone());
+            }
+        }
+        self.received_at = not_modified.received_at;
+        self.started = not_modified.started;
+        self
     }
 
     /// A header's value, if it is there and text. Of several the last counts, which is what

@@ -16,6 +16,9 @@
 //!
 //! [`warc`] gives the same [`Page`]s from WARC files, without any request, and writes such files.
 //!
+//! [`Archives`] are the WARC files of a crawl: those it writes, those it takes answers from, and
+//! those of earlier crawls, whose pages and images are asked for only if they have changed.
+//!
 //! [`links`] and [`Sitemap`] say where a page and a site lead, [`Traps`] where to stop.
 //!
 //! What goes wrong with one URL is a [`Failure`]: a value to count by its reason. [`Error`] is for
@@ -40,6 +43,7 @@ mod address;
 mod body;
 pub mod charset;
 mod config;
+mod connections;
 pub mod consent;
 mod crawler;
 mod dns;
@@ -50,6 +54,7 @@ mod frontier;
 mod links;
 mod meta;
 mod page;
+mod places;
 mod politeness;
 mod registrable;
 mod reservations;
@@ -61,7 +66,7 @@ pub use address::{check_url, is_public_address, normalise};
 pub use body::decode_body;
 pub use config::{Config, PRODUCT_TOKEN};
 pub use consent::Signal;
-pub use crawler::{Crawler, Stats};
+pub use crawler::{Archives, Crawler, Stats};
 pub use dns::{CheckedResolver, LookUp, LookingUp, SystemLookUp};
 pub use error::Error;
 pub use failure::{Failure, FailureKind};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::places::{Place, Places};
 use crate::{Config, Failure, FailureKind};
 
 /// Hosts remembered at a time, at about 300 bytes each. Beyond it those are forgotten that nobody
@@ -19,9 +20,10 @@ const MAX_HOSTS: usize = 65_536;
 
 pub(crate) struct Politeness {
     hosts: Mutex<HashMap<String, Arc<Host>>>,
-    overall: Arc<Semaphore>,
+    overall: Places,
     connections_per_host: usize,
-    delay: Duration,
+    /// For how long after its last request a host may have to be left alone.
+    longest_delay: Duration,
     max_delay: Duration,
     max_retry_after: Duration,
     has_pauses: bool,
@@ -53,17 +55,19 @@ const MAX_REFUSALS: u32 = 3;
 pub(crate) struct Permit {
     host: Arc<Host>,
     max_retry_after: Duration,
+    /// Whether what is lost says something of the way out: not of answers kept from long ago.
+    counts_losses: bool,
     _connection: OwnedSemaphorePermit,
-    _overall: OwnedSemaphorePermit,
+    overall: Place,
 }
 
 impl Politeness {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             hosts: Mutex::default(),
-            overall: Arc::new(Semaphore::new(config.concurrency)),
+            overall: Places::new(config.concurrency),
             connections_per_host: config.connections_per_host,
-            delay: config.delay(),
+            longest_delay: config.longest_delay(),
             max_delay: Duration::from_secs(config.max_delay_s),
             max_retry_after: Duration::from_secs(config.max_retry_after_s),
             has_pauses: true,
@@ -79,7 +83,8 @@ impl Politeness {
         }
     }
 
-    /// Waits until the host may be asked; `crawl_delay` is what its `robots.txt` says.
+    /// Waits until the host may be asked: `delay` after the last request at the earliest, and
+    /// `crawl_delay`, which is what its `robots.txt` says, after its answer.
     ///
     /// # Errors
     ///
@@ -87,31 +92,37 @@ impl Politeness {
     pub(crate) async fn acquire(
         &self,
         host: &str,
+        delay: Duration,
         crawl_delay: Option<Duration>,
     ) -> Result<Permit, Failure> {
-        const OPEN: &str = "semaphores are never closed";
         let host = self.host(host);
         let crawl_delay = crawl_delay.map(|delay| delay.min(self.max_delay));
         let connection = Arc::clone(&host.connections)
             .acquire_owned()
             .await
-            .expect(OPEN);
+            .expect("the semaphore is never closed");
         let turn = host.turn.lock().await;
         // An answer to another request may lengthen the pause while we sleep, so look again.
         while self.has_pauses
-            && let Some(until) = host.paused_until(self.delay, crawl_delay, self.max_retry_after)?
+            && let Some(until) = host.paused_until(delay, crawl_delay, self.max_retry_after)?
         {
             tokio::time::sleep_until(until).await;
         }
-        let overall = Arc::clone(&self.overall).acquire_owned().await.expect(OPEN);
+        let overall = self.overall.take().await;
         host.pause().last_start = Some(Instant::now());
         drop(turn);
         Ok(Permit {
             host,
             max_retry_after: self.max_retry_after,
             _connection: connection,
-            _overall: overall,
+            overall,
+            counts_losses: self.has_pauses,
         })
+    }
+
+    /// Requests that may be in flight over all hosts at present.
+    pub(crate) fn places(&self) -> usize {
+        self.overall.limit()
     }
 
     /// Number of hosts with a request under way or waiting.
@@ -128,8 +139,9 @@ impl Politeness {
             return Arc::clone(host);
         }
         if hosts.len() >= MAX_HOSTS {
-            let longest = self.delay.max(self.max_delay);
-            hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.is_paused(longest));
+            hosts.retain(|_, host| {
+                Arc::strong_count(host) > 1 || host.is_paused(self.longest_delay)
+            });
         }
         let host = Arc::new(Host {
             connections: Arc::new(Semaphore::new(self.connections_per_host)),
@@ -150,6 +162,17 @@ impl Permit {
     /// the server too, however long the request was under way.
     pub(crate) fn answered(&self) {
         self.host.pause().last_answer = Some(Instant::now());
+    }
+
+    /// Tells whether the request was lost on the way: by a timeout, or for want of an address.
+    pub(crate) fn settled(&self, failure: Option<&Failure>) {
+        if self.counts_losses {
+            let kind = failure.map(|failure| failure.kind);
+            self.overall.settle(matches!(
+                kind,
+                Some(FailureKind::Timeout | FailureKind::Dns)
+            ));
+        }
     }
 
     /// Tells that the host gave what was asked for.
@@ -221,20 +244,25 @@ impl Host {
 mod tests {
     use super::*;
 
+    const DELAY: Duration = Duration::from_millis(250);
+
     fn politeness(config: Config) -> Politeness {
         Politeness::new(&config)
     }
 
     #[tokio::test(start_paused = true)]
     async fn starts_to_one_host_keep_the_delay_and_other_hosts_do_not_wait() {
-        let politeness = politeness(Config {
-            delay_ms: 100,
-            ..Config::default()
-        });
+        let politeness = politeness(Config::default());
         let start = Instant::now();
         for _ in 0..3 {
-            politeness.acquire("a.test", None).await.unwrap();
-            politeness.acquire("b.test", None).await.unwrap();
+            politeness
+                .acquire("a.test", Duration::from_millis(100), None)
+                .await
+                .unwrap();
+            politeness
+                .acquire("b.test", Duration::from_millis(100), None)
+                .await
+                .unwrap();
         }
         assert_eq!(start.elapsed().as_millis() / 100, 2);
     }
@@ -248,7 +276,7 @@ mod tests {
         let start = Instant::now();
         for _ in 0..2 {
             let delay = Some(Duration::from_secs(1000));
-            politeness.acquire("a.test", delay).await.unwrap();
+            politeness.acquire("a.test", DELAY, delay).await.unwrap();
         }
         assert_eq!(start.elapsed().as_secs(), 3);
     }
@@ -257,11 +285,11 @@ mod tests {
     async fn a_crawl_delay_is_counted_from_the_answer() {
         let politeness = politeness(Config::default());
         let delay = Some(Duration::from_secs(1));
-        let permit = politeness.acquire("a.test", delay).await.unwrap();
+        let permit = politeness.acquire("a.test", DELAY, delay).await.unwrap();
         tokio::time::sleep(Duration::from_secs(5)).await;
         permit.answered();
         let answered = Instant::now();
-        politeness.acquire("a.test", delay).await.unwrap();
+        politeness.acquire("a.test", DELAY, delay).await.unwrap();
         assert_eq!(answered.elapsed().as_secs(), 1);
     }
 
@@ -272,17 +300,21 @@ mod tests {
             ..Config::default()
         });
         let start = Instant::now();
-        let permit = politeness.acquire("a.test", None).await.unwrap();
+        let permit = politeness.acquire("a.test", DELAY, None).await.unwrap();
         assert!(permit.block(Duration::from_secs(7)));
-        politeness.acquire("a.test", None).await.unwrap();
+        politeness.acquire("a.test", DELAY, None).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 7);
         for _ in 0..MAX_REFUSALS - 1 {
             assert!(!permit.block(Duration::MAX));
-            politeness.acquire("a.test", None).await.unwrap();
+            politeness.acquire("a.test", DELAY, None).await.unwrap();
         }
         assert_eq!(start.elapsed().as_secs(), 27);
         permit.block(Duration::MAX);
-        let failure = politeness.acquire("a.test", None).await.err().unwrap();
+        let failure = politeness
+            .acquire("a.test", DELAY, None)
+            .await
+            .err()
+            .unwrap();
         assert_eq!(failure.kind, FailureKind::RateLimited);
     }
 
@@ -290,10 +322,10 @@ mod tests {
     async fn a_crawl_delay_also_holds_after_the_file_that_sets_it() {
         let politeness = politeness(Config::default());
         let start = Instant::now();
-        let robots = politeness.acquire("a.test", None).await.unwrap();
+        let robots = politeness.acquire("a.test", DELAY, None).await.unwrap();
         robots.answered();
         let delay = Some(Duration::from_secs(1));
-        politeness.acquire("a.test", delay).await.unwrap();
+        politeness.acquire("a.test", DELAY, delay).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 1);
     }
 
@@ -301,11 +333,10 @@ mod tests {
     async fn no_host_gets_more_connections_than_allowed() {
         let politeness = politeness(Config {
             connections_per_host: 1,
-            delay_ms: 0,
             ..Config::default()
         });
-        let _held = politeness.acquire("a.test", None).await.unwrap();
-        let second = politeness.acquire("a.test", None);
+        let _held = politeness.acquire("a.test", DELAY, None).await.unwrap();
+        let second = politeness.acquire("a.test", DELAY, None);
         let wait = Duration::from_secs(3600);
         assert!(tokio::time::timeout(wait, second).await.is_err());
     }

@@ -7,10 +7,11 @@
 )]
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use m3w_crawler::warc::{WarcItem, pages};
-use m3w_crawler::{Config, Crawler, FailureKind, Page};
+use m3w_crawler::{Archives, Config, Crawler, FailureKind, Page};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -344,12 +345,26 @@ const PATHS: [&str; 14] = [
     "/missing",
 ];
 
+fn into(folder: &Path) -> Archives {
+    Archives {
+        out: Some(folder.to_owned()),
+        ..Archives::default()
+    }
+}
+
+fn from(folder: &Path) -> Archives {
+    Archives {
+        replay: Some(folder.to_owned()),
+        ..Archives::default()
+    }
+}
+
 #[tokio::test]
 async fn a_crawl_that_was_written_down_can_be_replayed() {
     let site = Site::start("User-agent: *\nDisallow: /forbidden\n").await;
     let folder = tempfile::tempdir().unwrap();
     let config = site.config(Config::default());
-    let crawler = Crawler::archiving(config.clone(), folder.path()).unwrap();
+    let crawler = Crawler::with_archives(config.clone(), &into(folder.path())).unwrap();
     let mut first = Vec::new();
     for path in PATHS {
         first.push(crawler.fetch_page(&site.url(path)).await);
@@ -358,7 +373,7 @@ async fn a_crawl_that_was_written_down_can_be_replayed() {
     crawler.check_archive().unwrap();
     let asked = site.asked().len();
 
-    let replay = Crawler::replaying(config.clone(), folder.path()).unwrap();
+    let replay = Crawler::with_archives(config.clone(), &from(folder.path())).unwrap();
     for (path, expected) in PATHS.iter().zip(&first) {
         let found = replay.fetch_page(&site.url(path)).await;
         let kinds = |result: &Result<Page, m3w_crawler::Failure>| {
@@ -378,14 +393,14 @@ async fn the_torn_end_of_an_archive_is_cut_off_and_the_rest_stays() {
     let site = Site::start("").await;
     let folder = tempfile::tempdir().unwrap();
     let config = site.config(Config::default());
-    let crawler = Crawler::archiving(config.clone(), folder.path()).unwrap();
+    let crawler = Crawler::with_archives(config.clone(), &into(folder.path())).unwrap();
     crawler.fetch_page(&site.url("/page")).await.unwrap();
     drop(crawler);
     let file = folder.path().join("m3w-00000.warc.gz");
     let whole = std::fs::read(&file).unwrap();
     let torn = [&whole[..], &whole[..100]].concat();
     std::fs::write(&file, torn).unwrap();
-    let crawler = Crawler::archiving(config.clone(), folder.path()).unwrap();
+    let crawler = Crawler::with_archives(config.clone(), &into(folder.path())).unwrap();
     crawler.fetch_page(&site.url("/latin")).await.unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), whole);
     let second = folder.path().join("m3w-00001.warc.gz");

@@ -28,7 +28,7 @@ fn check(case: &FileCase) -> Outcome {
         match entry.map_err(failed)?.item {
             Item::Url(url) => good.push(url),
             Item::Refused(_) => refused += 1,
-            Item::Page(_) => return Err(Mismatch::new("URLs", "a page")),
+            Item::Page(_) | Item::Archived(_) => return Err(Mismatch::new("URLs", "a page")),
         }
     }
     holds(refused > 0, "bad lines counted", || "none".to_owned())?;

@@ -1,13 +1,14 @@
 //! `m3w build`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 
 use super::{Settings, default_threads, stop_on_interrupt};
-use crate::build::{BuildOptions, Web, build};
+use crate::build::{BuildOptions, build};
 use crate::config::BuildConfig;
+use crate::crawler::Archives;
 use crate::retry::Failures;
 use crate::source::Source;
 use crate::summary::Summary;
@@ -23,8 +24,8 @@ pub(super) struct Build {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "warc",
-        conflicts_with = "warc"
+        required_unless_present_any = ["warc", "index"],
+        conflicts_with_all = ["warc", "index"]
     )]
     urls: Option<PathBuf>,
     /// Name of the column with the URLs
@@ -33,6 +34,13 @@ pub(super) struct Build {
     /// WARC files with pages (plain, or compressed by record)
     #[arg(long, value_name = "FILE", num_args = 1..)]
     warc: Vec<PathBuf>,
+    /// Index of pages in WARC files: CDX, CDXJ or JSON lines (also .gz), or .csv, .tsv, .parquet with
+    /// the columns warc_filename, warc_record_offset and warc_record_length
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["warc", "replay"])]
+    index: Option<PathBuf>,
+    /// Folder or http(s) URL below which the index's WARC files stand [default: the index's folder]
+    #[arg(long, value_name = "BASE", requires = "index")]
+    index_base: Option<String>,
     /// Take images only from the WARC files; fetch nothing
     #[arg(long, requires = "warc")]
     offline: bool,
@@ -42,6 +50,10 @@ pub(super) struct Build {
     /// Take everything from the WARC files that a build with --warc-out wrote, and ask nobody
     #[arg(long, value_name = "DIR", conflicts_with_all = ["warc", "warc_out"])]
     replay: Option<PathBuf>,
+    /// Folders with WARC files of earlier builds, the latest last: what they hold is asked for only if
+    /// it has changed since
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with = "warc")]
+    earlier: Vec<PathBuf>,
     /// Fetch again what failed on the way or at the server, in a corpus that is finished
     #[arg(long)]
     retry_failed: bool,
@@ -81,16 +93,23 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) fn run(self) -> Result<()> {
+        crate::memory::share_heaps();
         let mut config: BuildConfig = self.settings.load()?;
         config.crawler.allow_private_addresses |= self.allow_private_addresses;
         config.crawler.contact = self.contact.or(config.crawler.contact);
         config.seed = self.seed.unwrap_or(config.seed);
-        let source = match self.urls {
-            Some(path) => Source::Urls {
+        let source = match (self.urls, self.index) {
+            (Some(path), _) => Source::Urls {
                 path,
                 column: self.url_column,
             },
-            None => Source::Warc(self.warc),
+            (None, Some(path)) => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                let base = folder.display().to_string();
+                let base = self.index_base.unwrap_or(base);
+                Source::Index { path, base }
+            }
+            (None, None) => Source::Warc(self.warc),
         };
         let options = BuildOptions {
             source,
@@ -98,10 +117,10 @@ impl Build {
             config,
             tokenizer: self.tokenizer,
             fetch_missing_images: !self.offline,
-            web: match (self.warc_out, self.replay) {
-                (Some(folder), _) => Web::Archived(folder),
-                (None, Some(folder)) => Web::Replayed(folder),
-                (None, None) => Web::Live,
+            archives: Archives {
+                out: self.warc_out,
+                replay: self.replay,
+                earlier: self.earlier,
             },
             retry: self.retry_failed.then_some(Failures {
                 reasons: self.status,

@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::{Settings, default_threads, stop_on_interrupt};
-use crate::build::Web;
 use crate::crawl::{CrawlConfig, CrawlOptions, crawl, print};
+use crate::crawler::Archives;
 use crate::source::Source;
 
 /// Follow links and sitemaps from a list of URLs to a longer list
@@ -39,6 +39,10 @@ pub(super) struct Crawl {
     /// Also write all that is asked and answered into WARC files in this folder
     #[arg(long, value_name = "DIR")]
     warc_out: Option<PathBuf>,
+    /// Folders with WARC files of earlier crawls, the latest last: what they hold is asked for only if
+    /// it has changed since
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    earlier: Vec<PathBuf>,
     /// URL or e-mail address in the user agent, so that a site's owner can reach you
     #[arg(long, value_name = "CONTACT")]
     contact: Option<String>,
@@ -77,7 +81,11 @@ impl Crawl {
             },
             out: self.out,
             config,
-            web: self.warc_out.map_or(Web::Live, Web::Archived),
+            archives: Archives {
+                out: self.warc_out,
+                replay: None,
+                earlier: self.earlier,
+            },
             threads: default_threads(),
             is_quiet: self.quiet,
         };

@@ -1,7 +1,7 @@
 //! From one URL to a list of pages.
 
-use m3w::build::Web;
 use m3w::crawl::{CrawlConfig, CrawlOptions, crawl};
+use m3w::crawler::Archives;
 use m3w::source::Source;
 
 use super::site::{Site, never, run};
@@ -30,7 +30,7 @@ fn links_lead_from_one_page_to_a_list_that_does_not_depend_on_timing() {
             max_depth,
             ..config.clone()
         },
-        web: Web::Live,
+        archives: Archives::default(),
         threads: 2,
         is_quiet: true,
     };
@@ -39,7 +39,7 @@ fn links_lead_from_one_page_to_a_list_that_does_not_depend_on_timing() {
     assert_eq!(std::fs::read_to_string(&alone.out).unwrap().trim(), seed);
 
     let mut deep = options("deep.txt", 3);
-    deep.web = Web::Archived(archive.clone());
+    deep.archives.out = Some(archive.clone());
     let tally = crawl(&deep, &never()).unwrap();
     let found = std::fs::read_to_string(&deep.out).unwrap();
     let found: Vec<&str> = found.lines().collect();

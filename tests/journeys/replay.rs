@@ -1,7 +1,5 @@
 //! A crawl written down, and built again from what was written, with no server to ask.
 
-use m3w::build::Web;
-
 use super::site::{Site, files, run};
 
 #[test]
@@ -9,11 +7,11 @@ fn a_build_from_its_own_archive_is_the_same_byte_for_byte() {
     let site = Site::start();
     let archive = site.folder.path().join("archive");
     let mut first = site.options("first", 2);
-    first.web = Web::Archived(archive.clone());
+    first.archives.out = Some(archive.clone());
     let manifest = run(&first);
     assert!(manifest.tally.get("page/kept") > 0);
     let mut second = site.options("second", 1);
-    second.web = Web::Replayed(archive.clone());
+    second.archives.replay = Some(archive.clone());
     let Site { folder, .. } = site.without_server();
     run(&second);
     let expected = files(&first.out);

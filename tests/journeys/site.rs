@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use m3w::build::{BuildOptions, Web, build};
+use m3w::build::{BuildOptions, build};
 use m3w::config::BuildConfig;
+use m3w::crawler::Archives;
 use m3w::demo::SiteServer;
 use m3w::shards::Manifest;
 use m3w::source::Source;
@@ -58,7 +59,7 @@ impl Site {
             config,
             tokenizer: None,
             fetch_missing_images: true,
-            web: Web::Live,
+            archives: Archives::default(),
             retry: None,
             metrics: None,
             prometheus: None,

@@ -2,14 +2,16 @@
 //!
 //! [`WarcReader`] yields the records, one at a time; [`pages`] makes of them pages and images.
 //! Damage is an item of the iterator: it is reported once, what stands before and behind it is
-//! read. A record whose bytes are not those of its digest is skipped and counted. Memory is bounded by the caps of [`Config`], whatever a header claims; one record is held
-//! at a time.
+//! read. A record whose bytes are not those of its digest is skipped and counted. Memory is bounded
+//! by the caps of [`Config`], whatever a header claims; one record is held at a time.
 //!
 //! [`WarcWriter`] writes a crawl down as it goes, and [`Replay`] gives its answers again, to the
-//! same crawler and under the same rules ([`crate::Crawler::replaying`]).
+//! same crawler and under the same rules ([`crate::Archives::replay`]).
 
 mod digest;
+mod earlier;
 mod http;
+mod kept;
 mod member;
 mod record;
 mod replay;
@@ -19,7 +21,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
@@ -29,9 +31,11 @@ pub use record::{WarcReader, WarcRecord};
 pub use replay::Replay;
 pub use write::WarcWriter;
 
+pub(crate) use earlier::Earlier;
 pub(crate) use write::Exchange;
 
 use crate::body::decode_body_start;
+use crate::config::RECORD_ROOM_BYTES;
 use crate::consent::Decision;
 use crate::meta::metas;
 use crate::page::{
@@ -41,9 +45,6 @@ use crate::page::{
 use crate::{
     Config, Error, Failure, FailureKind, Page, RecordLocation, Signal, address, charset, consent,
 };
-
-/// Room for a response's own header beside its body.
-const HEADER_ROOM_BYTES: usize = 64 * 1024;
 
 /// What one response in a WARC file is.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +107,18 @@ pub fn item_at(path: &Path, offset: u64, config: &Config) -> Result<Option<WarcI
     limits.items(records).next().transpose()
 }
 
+/// The response whose record these bytes are, taken from the file `name`; `None` if they are no
+/// response.
+///
+/// # Errors
+///
+/// As the items of [`pages`].
+pub fn item_in(bytes: Bytes, name: &Path, config: &Config) -> Result<Option<WarcItem>, Error> {
+    let limits = Limits::of(config);
+    let records = WarcReader::new(Box::new(bytes.reader()), name, limits.block())?;
+    limits.items(records).next().transpose()
+}
+
 /// Largest bodies, after decoding.
 #[derive(Clone, Copy)]
 struct Limits {
@@ -137,7 +150,7 @@ impl Limits {
 
     /// Largest block of a record whose body may be within its cap.
     fn block(self) -> usize {
-        self.page.max(self.resource) + HEADER_ROOM_BYTES
+        self.page.max(self.resource) + RECORD_ROOM_BYTES
     }
 
     fn items(self, records: WarcReader) -> impl Iterator<Item = Result<WarcItem, Error>> + use<> {

@@ -29,11 +29,16 @@ const MAX_BLOCK_BYTES: usize = 1 << 20;
 const CHUNKING: &str = "transfer-encoding";
 const CHUNKING_KEPT: &str = "X-Crawl-Transfer-Encoding";
 
+/// A `revisit` record of this kind says that the server confirmed an earlier answer: WARC 1.1,
+/// 6.7.3.
+pub(super) const NOT_MODIFIED_PROFILE: &str =
+    "http://netpreserve.org/warc/1.1/revisit/server-not-modified";
+
 /// A request and what came back.
 pub(crate) struct Exchange {
     pub(crate) url: Url,
     /// Header of the request, without `Host`.
-    pub(crate) request_headers: Vec<(&'static str, String)>,
+    pub(crate) request_headers: Vec<(String, String)>,
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) is_http2: bool,
@@ -44,6 +49,8 @@ pub(crate) struct Exchange {
     pub(crate) received_at: i64,
     /// Why the end of the body is not here, in the words of WARC 1.1, 5.13.
     pub(crate) truncated: Option<&'static str>,
+    /// When the earlier answer came that this one confirms, if it is a 304 that was asked for.
+    pub(crate) confirms: Option<i64>,
 }
 
 /// Writes exchanges into numbered files of one folder. Whatever is there already stays: a crawl
@@ -95,7 +102,8 @@ impl WarcWriter {
         })
     }
 
-    /// Writes a request, its response and what is known besides, in this order.
+    /// Writes a request, its response (a `revisit` if it only confirms an earlier one) and what is
+    /// known besides, in this order.
     pub(crate) fn write_exchange(&self, exchange: &Exchange) {
         let date = date(exchange.received_at);
         let target = exchange.url.as_str();
@@ -104,12 +112,15 @@ impl WarcWriter {
         let request = request_bytes(exchange);
         let head = response_head(exchange);
         let mut block = head;
-        let payload_digest = sha1_digest(&exchange.body);
         block.extend_from_slice(&exchange.body);
-        let mut fields = vec![
-            ("WARC-Payload-Digest", payload_digest),
-            ("WARC-Concurrent-To", id.clone()),
-        ];
+        let mut fields = vec![("WARC-Concurrent-To", id.clone())];
+        if let Some(earlier) = exchange.confirms {
+            fields.push(("WARC-Profile", NOT_MODIFIED_PROFILE.to_owned()));
+            fields.push(("WARC-Refers-To-Target-URI", target.to_owned()));
+            fields.push(("WARC-Refers-To-Date", self::date(earlier)));
+        } else {
+            fields.push(("WARC-Payload-Digest", sha1_digest(&exchange.body)));
+        }
         if let Some(address) = exchange.address {
             fields.push(("WARC-IP-Address", address.ip().to_string()));
         }
@@ -135,7 +146,10 @@ impl WarcWriter {
             ),
             member(
                 &Header {
-                    kind: "response",
+                    kind: match exchange.confirms {
+                        Some(_) => "revisit",
+                        None => "response",
+                    },
                     id: &response_id,
                     date: &date,
                     target: Some(target),

@@ -257,8 +257,8 @@ fn encode(
     }
 }
 
-/// Scales a picture to `width_px` x `height_px` with a bicubic (Catmull-Rom) filter that takes
-/// every source pixel into account.
+/// Scales a picture to `width_px` x `height_px` with a Lanczos filter that takes every source pixel
+/// into account.
 ///
 /// Returns RGB rows, `3 * width_px * height_px` bytes.
 ///
@@ -269,7 +269,7 @@ pub fn resize(picture: &Decoded, width_px: u32, height_px: u32) -> Result<Vec<u8
     if (width_px, height_px) == (picture.width_px, picture.height_px) {
         return Ok(picture.pixels.clone());
     }
-    let filter = ResizeAlg::Convolution(FilterType::CatmullRom);
+    let filter = ResizeAlg::Convolution(FilterType::Lanczos3);
     resize_with(picture, width_px, height_px, filter)
 }
 
