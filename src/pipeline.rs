@@ -1,4 +1,4 @@
-//! The recipe: a page in, a document with its images out, and the reason for all that is dropped.
+//! The recipe: a page or a pair in, a document with its images out, and the reason for all that is dropped.
 //!
 //! Stages run in the order of what they cost: words are at hand, pictures take a request and a
 //! decoder. Async code waits for the network; work on the processor runs on blocking threads, as
@@ -17,6 +17,7 @@ use url::Url;
 use crate::archive::Archive;
 use crate::config::BuildConfig;
 use crate::journal::{ImageDrop, Outcome};
+use crate::pairs::Pair;
 use crate::pictures::Pictures;
 use crate::source::{Entry, Item};
 
@@ -60,7 +61,11 @@ impl Pipeline {
     /// Works on one input to its end.
     pub async fn run(&self, entry: Entry) -> Outcome {
         let mut outcome = Outcome::of(entry.number, entry.text);
-        match self.document(entry.item, &mut outcome.images_dropped).await {
+        let document = match entry.item {
+            Item::Pair(pair) => self.pair(*pair).await,
+            item => self.document(item, &mut outcome.images_dropped).await,
+        };
+        match document {
             Ok(document) => outcome.document = Some(document),
             Err(reason) => outcome.dropped = Some(reason),
         }
@@ -79,11 +84,19 @@ impl Pipeline {
         self.enough_images(document)
     }
 
+    /// A pair as a document of its picture and caption; the caption has been judged already.
+    async fn pair(&self, pair: Pair) -> Result<Document<Image>, Reason> {
+        let image = self.pictures.fetch_pair(pair.media, pair.checksums).await?;
+        kept(filter::image::verdict(&image, &self.config.filter.image))?;
+        Ok(Pair::document(pair.caption, image))
+    }
+
     /// An input as a page.
     async fn page(&self, item: Item) -> Result<Page, Reason> {
         match item {
             Item::Url(url) => self.crawler.fetch_page(&url).await.map_err(fetch_reason),
             Item::Page(page) => Ok(*page),
+            Item::Pair(_) => Err(Reason::new("fetch/not-html")),
             Item::Refused(reason) => Err(reason),
         }
     }

@@ -10,6 +10,8 @@ mod journeys {
     mod determinism;
     mod errors;
     mod interruption;
+    mod pairs;
+    mod picture_server;
     mod readers;
     mod replay;
     mod retry;
