@@ -30,10 +30,12 @@ use crate::corpus::{Corpus, Part, Run, Standing, document_ids, file_entry};
 use crate::journal::{Journal, Outcome};
 use crate::metrics::Metrics;
 use crate::pack::{self, Packing};
+use crate::pairs::Kind;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
 use crate::retry::{self, Failures};
 use crate::source::{Entry, Item, Source, Survey};
+use crate::video::check_programs;
 
 /// Finished outcomes that wait for the disk.
 const OUTCOMES_WAITING: usize = 64;
@@ -100,6 +102,14 @@ pub fn build(options: &BuildOptions, stop: &watch::Receiver<bool>) -> Result<Man
         options.config.pairs.is_some() == matches!(options.source, Source::Pairs(_)),
         "the settings `pairs` are for lists of pairs: give them to `m3w pairs`"
     );
+    if options
+        .config
+        .pairs
+        .as_ref()
+        .is_some_and(|pairs| pairs.kind == Kind::Vtp)
+    {
+        check_programs()?;
+    }
     // A tokenizer that cannot be read shall stop the build before the crawl, not after it.
     let given = options.tokenizer.as_deref().map(std::fs::read).transpose();
     let given = given.with_context(|| {

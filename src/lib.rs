@@ -40,6 +40,7 @@ pub mod source;
 pub mod summary;
 pub mod trainer;
 pub mod unit;
+pub mod video;
 pub mod view;
 
 pub use m3w_crawler as crawler;

@@ -38,7 +38,9 @@ pub use frequency::Refusals;
 use inputs::Input;
 use row::{Row, cleaned};
 
-/// A picture with its caption, before the picture was fetched.
+use crate::video::Span;
+
+/// A picture or a video with its caption, before it was fetched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
     /// The picture.
@@ -47,6 +49,8 @@ pub struct Pair {
     pub caption: String,
     /// What its bytes have to be.
     pub checksums: Checksums,
+    /// Of a video, the part that the caption is of, where that is known.
+    pub span: Option<Span>,
 }
 
 /// Where a picture is.
@@ -70,6 +74,17 @@ pub struct Stored {
     /// What it is called in the corpus: the URL that it was fetched from, where that is known;
     /// otherwise a `file:` URL that begins at the input.
     pub url: Url,
+}
+
+impl Media {
+    /// The URL that it has in the corpus.
+    #[must_use]
+    pub fn into_url(self) -> Url {
+        match self {
+            Self::Url(url) => url,
+            Self::Stored(stored) => stored.url,
+        }
+    }
 }
 
 impl Stored {
@@ -129,15 +144,20 @@ impl Pair {
         }
     }
 
-    /// The document of the fetched picture with this caption. Its id is that of its content.
+    /// The document of what was fetched from `url` with this caption: a picture, or the frames of
+    /// a clip. Its id is that of its content.
     #[must_use]
-    pub fn document(caption: String, mut image: Image) -> Document<Image> {
-        let id = DocumentId::of_pair(&[image.sha256_stored], &caption);
-        let url = image.reference.url.clone();
-        image.reference.caption = Some(caption.clone());
+    pub fn document(url: Url, mut pictures: Vec<Image>, caption: String) -> Document<Image> {
+        let hashes: Vec<Sha256> = pictures.iter().map(|image| image.sha256_stored).collect();
+        if let Some(first) = pictures.first_mut() {
+            first.reference.caption = Some(caption.clone());
+        }
+        let id = DocumentId::of_pair(&hashes, &caption);
+        let mut elements: Vec<_> = pictures.into_iter().map(Element::Image).collect();
+        elements.push(Element::Text(Text::caption(caption)));
         Document {
             id,
-            elements: vec![Element::Image(image), Element::Text(Text::caption(caption))],
+            elements,
             ..Document::new(url)
         }
     }
@@ -148,20 +168,22 @@ impl Pair {
 pub struct PairSource {
     inputs: Vec<Input>,
     config: PairsConfig,
+    seed: u64,
 }
 
 impl PairSource {
     /// The source of these inputs: files, patterns (`*` and `?` in the last part of a path) and
-    /// folders.
+    /// folders. What is drawn of subtitles is drawn with `seed`.
     ///
     /// # Errors
     ///
     /// If one is not there, or nobody can tell what it is.
-    pub fn open(inputs: &[PathBuf], config: &PairsConfig) -> Result<Self> {
+    pub fn open(inputs: &[PathBuf], config: &PairsConfig, seed: u64) -> Result<Self> {
         let inputs = inputs::find(inputs)?;
         Ok(Self {
             inputs,
             config: config.clone(),
+            seed,
         })
     }
 
@@ -169,13 +191,13 @@ impl PairSource {
     /// row, or a few hundred of a Parquet file.
     pub fn rows(&self) -> impl Iterator<Item = Result<Row>> + use<> {
         let config = self.config.clone();
-        let columns = self.config.columns.clone();
+        let (reading, seed) = (self.config.clone(), self.seed);
         self.inputs
             .clone()
             .into_iter()
             .flat_map(move |input| {
                 input
-                    .rows(&columns)
+                    .rows(&reading, seed)
                     .unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
             })
             .map(move |row| {

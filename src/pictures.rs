@@ -15,6 +15,7 @@ use crate::archive::Archive;
 use crate::config::BuildConfig;
 use crate::pairs::{Checksums, Media};
 use crate::pipeline::{consent_signal, fetch_reason, on_worker};
+use crate::video::Origin;
 
 /// Other URLs of one picture that are tried when the chosen one fails.
 const MAX_ALTERNATIVES: usize = 2;
@@ -98,39 +99,55 @@ impl Pictures {
     /// # Errors
     ///
     /// Why there is none: the fetch, the digests, the decoder.
-    pub async fn fetch_pair(&self, media: Media, checksums: Checksums) -> Result<Image, Reason> {
+    pub async fn fetch_pair(&self, media: &Media, checksums: Checksums) -> Result<Image, Reason> {
         match media {
-            Media::Url(url) if checksums.is_empty() => self.cached(&url).await,
+            Media::Url(url) if checksums.is_empty() => self.cached(url).await,
             // What other rows promise of the same URL must not be answered from the cache.
+            media => self.prepared(media, checksums).await,
+        }
+    }
+
+    async fn prepared(&self, media: &Media, checksums: Checksums) -> Result<Image, Reason> {
+        let config = Arc::clone(&self.config);
+        self.with_bytes(media, checksums, move |bytes, origin| {
+            let reference = ImageRef::new(origin.url);
+            prepare(reference, bytes, origin.consent, &config.images)
+        })
+        .await
+    }
+
+    /// What `work` makes of the bytes of a picture or video, if they are those that are promised.
+    /// It runs on a worker; the bytes count as in flight until it is done.
+    ///
+    /// # Errors
+    ///
+    /// Why there are no such bytes, or what `work` says.
+    pub async fn with_bytes<T: Send + 'static>(
+        &self,
+        media: &Media,
+        checksums: Checksums,
+        work: impl FnOnce(&[u8], Origin) -> Result<T, Reason> + Send + 'static,
+    ) -> Result<T, Reason> {
+        let _held = self.in_flight.acquire().await;
+        let (url, bytes, consent) = match media {
             Media::Url(url) => {
-                let _held = self.in_flight.acquire().await;
-                let (bytes, consent) = self.bytes(&url).await?;
-                self.checked(url, bytes, consent, checksums).await
+                let (bytes, consent) = self.bytes(url).await?;
+                (url.clone(), bytes, consent)
             }
             Media::Stored(stored) => {
-                let _held = self.in_flight.acquire().await;
                 if stored.length > self.config.crawler.max_image_bytes as u64 {
                     return Err(Reason::new("input/too-large"));
                 }
                 let url = stored.url.clone();
+                let stored = stored.clone();
                 let read = on_worker(&self.workers, move || stored.read()).await;
                 let bytes = read.unwrap_or(Err(Reason::new("input/unreadable")))?;
-                self.checked(url, bytes.into(), Vec::new(), checksums).await
+                (url, bytes.into(), Vec::new())
             }
-        }
-    }
-
-    async fn checked(
-        &self,
-        url: Url,
-        bytes: bytes::Bytes,
-        consent: Vec<ConsentSignal>,
-        checksums: Checksums,
-    ) -> Result<Image, Reason> {
-        let config = Arc::clone(&self.config);
+        };
         on_worker(&self.workers, move || {
             checksums.check(&bytes)?;
-            prepare(ImageRef::new(url), &bytes, consent, &config.images)
+            work(&bytes, Origin { url, consent })
         })
         .await
         .unwrap_or(Err(Reason::new("decode/failed")))
@@ -146,9 +163,7 @@ impl Pictures {
     }
 
     async fn fetch_and_prepare(&self, url: &Url) -> Result<Image, Reason> {
-        let _held = self.in_flight.acquire().await;
-        let (bytes, consent) = self.bytes(url).await?;
-        self.checked(url.clone(), bytes, consent, Checksums::default())
+        self.prepared(&Media::Url(url.clone()), Checksums::default())
             .await
     }
 

@@ -17,9 +17,10 @@ use url::Url;
 use crate::archive::Archive;
 use crate::config::BuildConfig;
 use crate::journal::{ImageDrop, Outcome};
-use crate::pairs::Pair;
+use crate::pairs::{Kind, Pair, PairsConfig};
 use crate::pictures::Pictures;
 use crate::source::{Entry, Item};
+use crate::video::{Origin, Span, clip};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -84,11 +85,34 @@ impl Pipeline {
         self.enough_images(document)
     }
 
-    /// A pair as a document of its picture and caption; the caption has been judged already.
+    /// A pair as a document of its picture, or of a clip of its video, and its caption; the caption
+    /// has been judged already.
     async fn pair(&self, pair: Pair) -> Result<Document<Image>, Reason> {
-        let image = self.pictures.fetch_pair(pair.media, pair.checksums).await?;
-        kept(filter::image::verdict(&image, &self.config.filter.image))?;
-        Ok(Pair::document(pair.caption, image))
+        let is_video = |pairs: &&PairsConfig| pairs.kind == Kind::Vtp;
+        let pictures = match self.config.pairs.as_ref().filter(is_video) {
+            Some(pairs) => {
+                let span = pair.span.unwrap_or(Span::Drawn(self.config.seed));
+                let (video, images) = (pairs.video.clone(), self.config.images.clone());
+                let work =
+                    move |bytes: &[u8], origin: Origin| clip(bytes, &origin, span, &video, &images);
+                self.pictures
+                    .with_bytes(&pair.media, pair.checksums, work)
+                    .await?
+            }
+            None => {
+                let picture = self.pictures.fetch_pair(&pair.media, pair.checksums);
+                vec![picture.await?]
+            }
+        };
+        // Frames have one size.
+        if let Some(first) = pictures.first() {
+            kept(filter::image::verdict(first, &self.config.filter.image))?;
+        }
+        Ok(Pair::document(
+            pair.media.into_url(),
+            pictures,
+            pair.caption,
+        ))
     }
 
     /// An input as a page.

@@ -29,7 +29,7 @@ pub enum Source {
     /// WARC files, plain or compressed by record.
     Warc(Vec<PathBuf>),
     /// Pairs instead of pages.
-    Pairs(PairSource),
+    Pairs(Box<PairSource>),
 }
 
 /// One input: a page, or what leads to one.

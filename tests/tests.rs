@@ -6,6 +6,7 @@
 )]
 
 mod journeys {
+    mod clips;
     mod crawl;
     mod determinism;
     mod errors;

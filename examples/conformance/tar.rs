@@ -16,7 +16,7 @@ fn check(case: &FileCase) -> Outcome {
         .map_err(|error| Mismatch::new("an archive that opens", error.to_string()))?
         .collect();
     // A corpus is built from what an archive has before the damage, and each member is a row.
-    let rows = PairSource::open(std::slice::from_ref(&case.path), &PairsConfig::default())
+    let rows = PairSource::open(std::slice::from_ref(&case.path), &PairsConfig::default(), 0)
         .and_then(|source| source.rows().collect::<Result<Vec<_>>>());
     let rows = rows.map_err(|error| Mismatch::new("rows", format!("{error:#}")))?;
     holds(!rows.is_empty(), "a row for each member", || {

@@ -54,6 +54,7 @@ mod subsequence;
 mod tokenize;
 mod tokenizer;
 mod tokenizer_training;
+mod video;
 mod writer;
 
 pub use batch::{Batch, BatchShape};
@@ -67,7 +68,8 @@ pub use reader::{DocumentReader, SequenceInfo, SequenceReader};
 pub use rows::{SequenceImage, SequenceRow};
 pub use schema::{SCHEMA_VERSION, documents_schema, sequences_schema};
 pub use subsequence::{Subsequence, subsequence};
-pub use tokenize::{Tokenized, TokenizedImage, tokenize};
+pub use tokenize::{Tokenized, TokenizedFrame, TokenizedImage, tokenize};
 pub use tokenizer::{END_OF_CHUNK_TOKEN, IMAGE_TOKEN, SpecialIds, Tokenizer};
 pub use tokenizer_training::train_tokenizer;
+pub use video::clip_start_ms;
 pub use writer::{DocumentWriter, SequenceWriter, ShardInfo};

@@ -13,7 +13,7 @@ use crate::pairs::{Kind, PairSource, PairsConfig};
 use crate::source::Source;
 use crate::summary::Summary;
 
-/// Build a corpus from pictures with captions: lists of URLs, archives, folders
+/// Build a corpus from pictures or short videos with captions: lists of URLs, archives, folders
 ///
 /// Reads .csv, .tsv and .jsonl (or with .gz), .parquet, .tar as webdataset and img2dataset write
 /// them, and folders; fetches what is on the web, and writes document and sequence shards. Each row
@@ -40,6 +40,12 @@ pub(super) struct Pairs {
     /// Column of the MD5 that a picture's bytes must have
     #[arg(long, value_name = "NAME")]
     md5_col: Option<String>,
+    /// Column with the start of a clip in its video: seconds, or h:mm:ss
+    #[arg(long, value_name = "NAME")]
+    start_col: Option<String>,
+    /// Column with its end
+    #[arg(long, value_name = "NAME")]
+    end_col: Option<String>,
     /// The .csv and .tsv have no line of column names; columns are numbers from 1
     #[arg(long)]
     no_header: bool,
@@ -61,11 +67,15 @@ impl Pairs {
             (&mut columns.caption, self.caption_col),
             (&mut columns.sha256, self.sha256_col),
             (&mut columns.md5, self.md5_col),
+            (&mut columns.start, self.start_col),
+            (&mut columns.end, self.end_col),
         ] {
             *column = named.or(column.take());
         }
         columns.has_header &= !self.no_header;
-        let source = Source::Pairs(PairSource::open(&self.input, pairs)?);
+        let seed = self.run.seed_over(config.seed);
+        let source = PairSource::open(&self.input, pairs, seed)?;
+        let source = Source::Pairs(Box::new(source));
         let options = self.run.options(source, config);
         let manifest = build(&options, &stop_on_interrupt()?)?;
         Summary::new(&options.out, &manifest).print()

@@ -55,11 +55,16 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// The seed that was said, or this one.
+    pub(super) fn seed_over(&self, seed: u64) -> u64 {
+        self.seed.unwrap_or(seed)
+    }
+
     /// The options of a run over that source; what was said here goes over the configuration.
     pub(super) fn options(self, source: Source, mut config: BuildConfig) -> BuildOptions {
         config.crawler.allow_private_addresses |= self.allow_private_addresses;
+        config.seed = self.seed_over(config.seed);
         config.crawler.contact = self.contact.or(config.crawler.contact);
-        config.seed = self.seed.unwrap_or(config.seed);
         BuildOptions {
             source,
             out: self.out,

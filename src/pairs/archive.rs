@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use m3w_document::Reason;
 
-use super::config::Columns;
+use super::PairsConfig;
 use super::row::Row;
 use super::sample::{Holder, Part};
 
@@ -380,17 +380,19 @@ fn header_name(header: &[u8; BLOCK]) -> Vec<u8> {
 /// one row for that.
 pub(super) fn rows(
     path: &Path,
-    columns: &Columns,
+    config: &PairsConfig,
+    seed: u64,
 ) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
     let mut members = members(path)?;
-    let (path, columns) = (path.to_owned(), columns.clone());
+    let (path, config) = (path.to_owned(), config.clone());
     let mut next: Option<(String, Vec<Part>)> = None;
     let mut waiting: std::vec::IntoIter<Row> = Vec::new().into_iter();
     Ok(Box::new(std::iter::from_fn(move || {
         let holder = Holder {
             path: &path,
             is_archive: true,
-            columns: &columns,
+            config: &config,
+            seed,
         };
         loop {
             if let Some(row) = waiting.next() {
@@ -602,7 +604,7 @@ mod tests {
             vec![1; BLOCK],
         ];
         std::fs::write(&path, bytes.concat()).unwrap();
-        let rows = rows(&path, &Columns::default()).unwrap();
+        let rows = rows(&path, &PairsConfig::default(), 0).unwrap();
         let found: Vec<String> = rows
             .map(|row| match row.unwrap() {
                 (shown, Ok(pair)) => format!("{shown} {}", pair.caption),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Float32Type, Float64Type, Int32Type, Int64Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -88,20 +89,32 @@ fn parquet_reader(file: File, path: &Path, columns: &Columns) -> Result<(Parquet
         Some(places.caption),
         places.sha256,
         places.md5,
+        places.start,
+        places.end,
     ]
     .into_iter()
     .flatten()
     .collect();
+    let schema = found.metadata().file_metadata().schema();
+    let physical = |index: usize| {
+        let field = schema.get_fields().get(index)?;
+        field.is_primitive().then(|| field.get_physical_type())
+    };
+    let mut texts = Vec::new();
     for &index in &wanted {
-        let is_text = |field: &Type| {
-            field.is_primitive() && field.get_physical_type() == PhysicalType::BYTE_ARRAY
-        };
-        let schema = found.metadata().file_metadata().schema();
-        if !schema
-            .get_fields()
-            .get(index)
-            .is_some_and(|field| is_text(field))
-        {
+        let is_time = [places.start, places.end].contains(&Some(index));
+        let is_number = matches!(
+            physical(index),
+            Some(
+                PhysicalType::INT32
+                    | PhysicalType::INT64
+                    | PhysicalType::FLOAT
+                    | PhysicalType::DOUBLE
+            )
+        );
+        if physical(index) == Some(PhysicalType::BYTE_ARRAY) {
+            texts.push(index);
+        } else if !(is_time && is_number) {
             bail!(
                 "column `{}` of {} holds {}, not text",
                 names[index],
@@ -110,7 +123,7 @@ fn parquet_reader(file: File, path: &Path, columns: &Columns) -> Result<(Parquet
             );
         }
     }
-    let metadata = without_text(found.metadata(), &wanted).with_context(unreadable)?;
+    let metadata = without_text(found.metadata(), &texts).with_context(unreadable)?;
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let metadata =
         ArrowReaderMetadata::try_new(Arc::new(metadata), options).with_context(unreadable)?;
@@ -131,6 +144,8 @@ fn parquet_reader(file: File, path: &Path, columns: &Columns) -> Result<(Parquet
         caption: left(places.caption),
         sha256: places.sha256.map(left),
         md5: places.md5.map(left),
+        start: places.start.map(left),
+        end: places.end.map(left),
     };
     Ok((reader, places))
 }
@@ -178,10 +193,21 @@ fn bytes(column: &ArrayRef, row: usize) -> Cell {
     if column.is_null(row) {
         return None;
     }
-    match column.as_binary_opt::<i32>() {
-        Some(column) => Some(column.value(row).to_vec()),
-        None => column
-            .as_binary_opt::<i64>()
-            .map(|column| column.value(row).to_vec()),
+    if let Some(column) = column.as_binary_opt::<i32>() {
+        return Some(column.value(row).to_vec());
     }
+    // A time: seconds as a number.
+    let number = if let Some(column) = column.as_primitive_opt::<Float64Type>() {
+        column.value(row).to_string()
+    } else if let Some(column) = column.as_primitive_opt::<Float32Type>() {
+        column.value(row).to_string()
+    } else if let Some(column) = column.as_primitive_opt::<Int64Type>() {
+        column.value(row).to_string()
+    } else {
+        column
+            .as_primitive_opt::<Int32Type>()?
+            .value(row)
+            .to_string()
+    };
+    Some(number.into_bytes())
 }

@@ -4,6 +4,8 @@ use anyhow::{Context, Result, bail};
 use m3w_document::caption;
 use serde::{Deserialize, Serialize};
 
+use crate::video::VideoConfig;
+
 /// What a list of pairs is like; its name is the `source` of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -12,7 +14,9 @@ pub enum Kind {
     Align,
     /// Pictures with long descriptions (Alayrac et al. 2022).
     Ltip,
-    /// Any other.
+    /// Short videos (Alayrac et al. 2022).
+    Vtp,
+    /// Any other pictures.
     Pairs,
 }
 
@@ -23,6 +27,7 @@ impl Kind {
         match self {
             Self::Align => "align",
             Self::Ltip => "ltip",
+            Self::Vtp => "vtp",
             Self::Pairs => "pairs",
         }
     }
@@ -49,6 +54,8 @@ pub struct PairsConfig {
     pub most_frequent_grams: u64,
     /// How often a space stands before the caption of a row.
     pub space_probability: f64,
+    /// How clips are cut, where the kind is `vtp`.
+    pub video: VideoConfig,
 }
 
 /// Names of columns; of a list without a header their numbers, from 1.
@@ -63,6 +70,10 @@ pub struct Columns {
     pub sha256: Option<String>,
     /// The same for MD5.
     pub md5: Option<String>,
+    /// Where in its video a clip begins: seconds, or `h:mm:ss`.
+    pub start: Option<String>,
+    /// Where it ends.
+    pub end: Option<String>,
     /// Whether the first line of .csv and .tsv names the columns.
     pub has_header: bool,
 }
@@ -74,6 +85,8 @@ impl Default for Columns {
             caption: None,
             sha256: None,
             md5: None,
+            start: None,
+            end: None,
             has_header: true,
         }
     }
@@ -90,6 +103,7 @@ impl Default for PairsConfig {
             most_frequent_grams: 0,
             // Flamingo, appendix A.3.
             space_probability: 0.5,
+            video: VideoConfig::default(),
         }
     }
 }
@@ -118,13 +132,13 @@ impl PairsConfig {
             },
             // What is stripped is Flamingo's, but for places; the bounds are ours, LTIP's captions
             // have 20.5 tokens on average.
-            Kind::Ltip => Self {
+            Kind::Ltip | Kind::Vtp => Self {
                 caption: caption::Config {
                     strip_markup: true,
                     strip_urls: true,
                     strip_hashtags: true,
                     strip_dates: true,
-                    min_words: 5,
+                    min_words: if kind == Kind::Ltip { 5 } else { 3 },
                     max_words: 200,
                 },
                 ..any
@@ -146,6 +160,17 @@ impl PairsConfig {
             let filter = toml::toml! { image = { min_side_px = 200 } };
             table.insert("filter".to_owned(), filter.into());
         }
+        if kind == Kind::Vtp {
+            // Videos are larger and slower to come than pictures; fewer at a time keep the bounds
+            // of memory: `concurrency` times `max_image_bytes`.
+            let crawler = toml::toml! {
+                max_image_bytes = 134217728
+                total_timeout_s = 300
+                concurrency = 16
+            };
+            table.insert("crawler".to_owned(), crawler.into());
+            table.insert("images_in_flight".to_owned(), 8.into());
+        }
         Ok(table)
     }
 
@@ -160,6 +185,16 @@ impl PairsConfig {
                 "`pairs.space_probability` is {}: set it to 0 to 1",
                 self.space_probability
             );
+        }
+        for (key, value) in [
+            ("frames", u64::from(self.video.frames)),
+            ("interval_ms", self.video.interval_ms),
+            ("timeout_s", self.video.timeout_s),
+            ("memory_mb", self.video.memory_mb),
+        ] {
+            if value == 0 {
+                bail!("`pairs.video.{key}` is 0: set it to 1 or more");
+            }
         }
         if self.caption.max_words < self.caption.min_words {
             bail!(

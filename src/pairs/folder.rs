@@ -9,7 +9,7 @@ use m3w_document::Reason;
 use super::config::Columns;
 use super::row::Row;
 use super::sample::{Holder, Part, Role, role};
-use super::{Media, table};
+use super::{Kind, Media, PairsConfig, table};
 
 /// Tables that name the pictures beside them.
 const METADATA: [&str; 2] = ["metadata.jsonl", "metadata.csv"];
@@ -18,7 +18,11 @@ const FILE_NAME: &str = "file_name";
 
 /// Whether a folder with this file is one of pictures.
 pub(super) fn is_of_pictures(file: &Path) -> bool {
-    role(&extension(file)) == Role::Picture
+    let extension = extension(file);
+    let kinds = [Kind::Pairs, Kind::Vtp].into_iter();
+    kinds
+        .map(|kind| role(&extension, kind))
+        .any(|role| role == Role::Picture)
 }
 
 fn extension(file: &Path) -> String {
@@ -29,16 +33,17 @@ fn extension(file: &Path) -> String {
 /// The rows of a folder: those of its table, or one sample for each name of files.
 pub(super) fn rows(
     folder: &Path,
-    columns: &Columns,
+    config: &PairsConfig,
+    seed: u64,
 ) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
     let table = METADATA.map(|name| folder.join(name));
     if let Some(table) = table.into_iter().find(|path| path.is_file()) {
-        return listed(folder, &table, columns);
+        return listed(folder, &table, config);
     }
     let mut files = files(folder);
     let mut next: Option<(String, Part)> = None;
     let mut waiting: std::vec::IntoIter<Row> = Vec::new().into_iter();
-    let (folder, columns) = (folder.to_owned(), columns.clone());
+    let (folder, config) = (folder.to_owned(), config.clone());
     Ok(Box::new(std::iter::from_fn(move || {
         if let Some(row) = waiting.next() {
             return Some(Ok(row));
@@ -61,7 +66,8 @@ pub(super) fn rows(
                     let holder = Holder {
                         path: &folder,
                         is_archive: false,
-                        columns: &columns,
+                        config: &config,
+                        seed,
                     };
                     waiting = holder.rows(key, parts).into_iter();
                     return waiting.next().map(Ok);
@@ -90,15 +96,15 @@ fn part(folder: &Path, file: &Path) -> Result<(String, Part)> {
 fn listed(
     folder: &Path,
     table: &Path,
-    columns: &Columns,
+    config: &PairsConfig,
 ) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
     let columns = Columns {
         url: Some(FILE_NAME.to_owned()),
         has_header: true,
-        ..columns.clone()
+        ..config.columns.clone()
     };
     let cells = table::cells(table, &columns)?;
-    let folder = folder.to_owned();
+    let (folder, config) = (folder.to_owned(), config.clone());
     Ok(Box::new(cells.map(move |cells| {
         let cells = match cells? {
             Ok(cells) => cells,
@@ -107,7 +113,9 @@ fn listed(
         let holder = Holder {
             path: &folder,
             is_archive: false,
-            columns: &columns,
+            config: &config,
+            // Nothing is drawn for what a table names.
+            seed: 0,
         };
         let shown = holder.shown(&cells.shown());
         let pair = cells.pair(|name| {
@@ -175,7 +183,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
-        rows(&root, &Columns::default())
+        rows(&root, &PairsConfig::default(), 0)
             .unwrap()
             .map(|row| {
                 let (shown, pair) = row.unwrap();

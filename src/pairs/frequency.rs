@@ -8,6 +8,7 @@ use super::row::Row;
 use super::{Media, PairsConfig};
 use crate::bits::Bits;
 use crate::hashes::Hashes;
+use crate::video::Span;
 
 /// Inputs that are refused for what other inputs hold, and why: a few bits for each input.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +52,12 @@ pub(super) fn survey(
         // A picture at hand has a place of its own; what it repeats, its content will tell.
         if let Media::Url(url) = &pair.media {
             let url = DocumentId::of(url).0;
-            pairs.add(hash(&[&url, pair.caption.as_bytes()]), number)?;
+            let start = match pair.span {
+                Some(Span::At { start_ms, .. }) => start_ms,
+                _ => 0,
+            };
+            let parts = [&url[..], &start.to_le_bytes(), pair.caption.as_bytes()];
+            pairs.add(hash(&parts), number)?;
             if config.max_captions_per_image > 0 {
                 pictures.add(hash(&[&url]), number)?;
             }
@@ -148,6 +154,7 @@ mod tests {
                     media: Media::Url(url::Url::parse(&format!("http://a.test/{url}")).unwrap()),
                     caption: (*caption).to_owned(),
                     checksums: Checksums::default(),
+                    span: None,
                 };
                 Ok(((*url).to_owned(), Ok(pair)))
             })

@@ -8,9 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use m3w_document::Sha256;
 use sha2::Digest;
 
-use super::config::Columns;
 use super::row::Row;
-use super::{archive, folder, table};
+use super::{PairsConfig, archive, folder, table};
 
 /// One list, archive or folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +27,15 @@ impl Input {
     }
 
     /// Its rows in order.
-    pub(super) fn rows(self, columns: &Columns) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
+    pub(super) fn rows(
+        self,
+        config: &PairsConfig,
+        seed: u64,
+    ) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
         match self {
-            Self::Table(path) => table::rows(&path, columns),
-            Self::Archive(path) => archive::rows(&path, columns),
-            Self::Folder(path) => folder::rows(&path, columns),
+            Self::Table(path) => table::rows(&path, &config.columns),
+            Self::Archive(path) => archive::rows(&path, config, seed),
+            Self::Folder(path) => folder::rows(&path, config, seed),
         }
     }
 

@@ -1,10 +1,12 @@
 //! A row of a list, as it stands, and the pair that it makes.
 
 use m3w_crawler::normalise;
+use m3w_document::caption::time_ms;
 use m3w_document::{Reason, Sha256};
 
 use super::{Checksums, Media, Pair, PairsConfig};
 use crate::pipeline::fetch_reason;
+use crate::video::Span;
 
 /// Characters of a row that are shown where it has no URL.
 const SHOWN: usize = 200;
@@ -22,6 +24,8 @@ pub(super) struct Cells {
     pub(super) caption: Cell,
     pub(super) sha256: Cell,
     pub(super) md5: Cell,
+    pub(super) start: Cell,
+    pub(super) end: Cell,
     /// Whether the row has no place for a cell that it needs.
     pub(super) is_short: bool,
 }
@@ -69,11 +73,14 @@ impl Cells {
             sha256: checksum(self.sha256, |text| text.parse::<Sha256>().ok())?,
             md5: checksum(self.md5, md5)?,
         };
+        let start_ms = time(self.start)?;
+        let end_ms = time(self.end)?;
         let caption = caption.ok_or(Reason::new("input/no-caption"))?;
         Ok(Pair {
             media,
             caption,
             checksums,
+            span: start_ms.map(|start_ms| Span::At { start_ms, end_ms }),
         })
     }
 }
@@ -100,6 +107,12 @@ pub(super) fn text(cell: Cell) -> Result<Option<String>, Reason> {
     }
     let text = text.trim();
     Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn time(cell: Cell) -> Result<Option<u64>, Reason> {
+    text(cell)?
+        .map(|text| time_ms(&text).ok_or(Reason::new("input/bad-time")))
+        .transpose()
 }
 
 fn checksum<T>(cell: Cell, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Reason> {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use m3w_crawler::normalise;
 use m3w_document::Reason;
+use m3w_document::caption::{Cue, cues};
+use m3w_shards::clip_start_ms;
 use url::Url;
 
-use super::config::Columns;
 use super::row::{Cell, Cells, Row};
 use super::table::json_parts;
-use super::{Media, Stored};
+use super::{Kind, Media, PairsConfig, Stored};
+use crate::video::Span;
 
 /// Longest caption file or JSON that is read.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
@@ -31,16 +33,22 @@ pub(super) struct Part {
 /// What a file is in its sample, by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
+    /// What the caption is of: a picture, or among videos a video.
     Picture,
     Caption,
+    Subtitles,
     Json,
     Other,
 }
 
-pub(super) fn role(extension: &str) -> Role {
+pub(super) fn role(extension: &str, kind: Kind) -> Role {
+    let is_video = kind == Kind::Vtp;
     match extension {
-        "jpg" | "jpeg" | "png" | "webp" | "gif" | "bmp" | "tif" | "tiff" => Role::Picture,
+        "jpg" | "jpeg" | "png" | "webp" | "bmp" | "tif" | "tiff" if !is_video => Role::Picture,
+        "mp4" | "m4v" | "mov" | "webm" | "mkv" if is_video => Role::Picture,
+        "gif" => Role::Picture,
         "txt" | "caption" => Role::Caption,
+        "srt" | "vtt" if is_video => Role::Subtitles,
         "json" => Role::Json,
         _ => Role::Other,
     }
@@ -51,7 +59,9 @@ pub(super) struct Holder<'a> {
     /// The archive; of a folder the file of the part is below it.
     pub(super) path: &'a Path,
     pub(super) is_archive: bool,
-    pub(super) columns: &'a Columns,
+    pub(super) config: &'a PairsConfig,
+    /// Seed of what is drawn.
+    pub(super) seed: u64,
 }
 
 impl Holder<'_> {
@@ -59,7 +69,7 @@ impl Holder<'_> {
     pub(super) fn rows(&self, key: &str, parts: &[Part]) -> Vec<Row> {
         let of = |wanted: Role| {
             let parts = parts.iter();
-            parts.filter(move |part| role(&part.extension) == wanted)
+            parts.filter(move |part| role(&part.extension, self.config.kind) == wanted)
         };
         let mut pictures = of(Role::Picture);
         let Some(picture) = pictures.next() else {
@@ -67,17 +77,25 @@ impl Holder<'_> {
             return vec![(self.shown(key), Err(reason))];
         };
         let caption = of(Role::Caption).next();
-        let pair = self
-            .texts(caption, of(Role::Json).next())
-            .and_then(|(url, caption)| {
-                let stored = self.stored(picture, url);
-                let cells = Cells {
-                    url: Some(picture.name.clone().into_bytes()),
-                    caption,
-                    ..Cells::default()
-                };
-                cells.pair(|_| Ok(Media::Stored(stored)))
-            });
+        let texts = self.texts(caption, of(Role::Json).next());
+        let said = of(Role::Subtitles)
+            .next()
+            .map(|part| self.said(part))
+            .transpose();
+        let pair = texts.and_then(|(url, caption)| {
+            // What is said at a time goes before what is said of the whole.
+            let said = said?.flatten();
+            let words = said.as_ref().map(|(words, _)| words.clone().into_bytes());
+            let stored = self.stored(picture, url);
+            let cells = Cells {
+                url: Some(picture.name.clone().into_bytes()),
+                caption: words.or(caption),
+                ..Cells::default()
+            };
+            let mut pair = cells.pair(|_| Ok(Media::Stored(stored)))?;
+            pair.span = said.map(|(_, span)| span);
+            Ok(pair)
+        });
         let first = (self.shown(&picture.name), pair);
         let further = pictures.map(|part| {
             let reason = Reason::new("input/second-picture");
@@ -129,12 +147,40 @@ impl Holder<'_> {
         let Some(json) = json else {
             return Ok((None, words));
         };
-        let parts = json_parts(&self.read(json)?, self.columns);
+        let parts = json_parts(&self.read(json)?, &self.config.columns);
         match (parts, words) {
             (Some((url, caption)), words) => Ok((url, words.or(caption))),
             (None, Some(words)) => Ok((None, Some(words))),
             (None, None) => Err(Reason::new("input/not-json")),
         }
+    }
+
+    /// A part of what subtitles say, from a line that is drawn, and when it is said.
+    fn said(&self, part: &Part) -> Result<Option<(String, Span)>, Reason> {
+        let bytes = self.read(part)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| Reason::new("input/broken-utf8"))?;
+        let cues = cues(text.trim_start_matches('\u{feff}'));
+        let Some(last) = cues.len().checked_sub(1) else {
+            return Ok(None);
+        };
+        let drawn = clip_start_ms(self.seed, part.name.as_bytes(), last as u64);
+        let drawn = &cues[usize::try_from(drawn).unwrap_or(0)];
+        let video = &self.config.video;
+        let end_ms = drawn.start_ms + u64::from(video.frames) * video.interval_ms;
+        let is_said = |cue: &&Cue| (drawn.start_ms..end_ms).contains(&cue.start_ms);
+        let mut words: Vec<&str> = cues
+            .iter()
+            .filter(is_said)
+            .map(|cue| cue.text.as_str())
+            .collect();
+        // Subtitles that roll up say each line twice.
+        words.dedup();
+        let said_until = cues.iter().filter(is_said).map(|cue| cue.end_ms).max();
+        let span = Span::At {
+            start_ms: drawn.start_ms,
+            end_ms: said_until,
+        };
+        Ok(Some((words.join(" "), span)))
     }
 
     fn read(&self, part: &Part) -> Result<Vec<u8>, Reason> {

@@ -99,6 +99,8 @@ pub(super) struct Places {
     pub(super) caption: usize,
     pub(super) sha256: Option<usize>,
     pub(super) md5: Option<usize>,
+    pub(super) start: Option<usize>,
+    pub(super) end: Option<usize>,
 }
 
 impl Places {
@@ -130,14 +132,16 @@ impl Places {
                     )
                 }),
         };
-        let checksum = |name: &Option<String>, option: &str| {
+        let further = |name: &Option<String>, option: &str| {
             name.as_deref().map(|name| named(name, option)).transpose()
         };
         Ok(Self {
             url: place(&columns.url, &URL_NAMES, "--url-col")?,
             caption: place(&columns.caption, &CAPTION_NAMES, "--caption-col")?,
-            sha256: checksum(&columns.sha256, "--sha256-col")?,
-            md5: checksum(&columns.md5, "--md5-col")?,
+            sha256: further(&columns.sha256, "--sha256-col")?,
+            md5: further(&columns.md5, "--md5-col")?,
+            start: further(&columns.start, "--start-col")?,
+            end: further(&columns.end, "--end-col")?,
         })
     }
 
@@ -148,13 +152,16 @@ impl Places {
             caption: cell(self.caption),
             sha256: self.sha256.and_then(&mut cell),
             md5: self.md5.and_then(&mut cell),
+            start: self.start.and_then(&mut cell),
+            end: self.end.and_then(&mut cell),
             is_short,
         }
     }
 
     fn last(&self) -> usize {
-        let checksums = self.sha256.into_iter().chain(self.md5);
-        checksums.fold(self.url.max(self.caption), usize::max)
+        let further = [self.sha256, self.md5, self.start, self.end];
+        let last = further.into_iter().flatten().max();
+        self.url.max(self.caption).max(last.unwrap_or(0))
     }
 }
 
@@ -216,6 +223,8 @@ fn numbered(columns: &Columns) -> Result<Places> {
         caption: number(&columns.caption, "--caption-col")?,
         sha256: optional(&columns.sha256, "--sha256-col")?,
         md5: optional(&columns.md5, "--md5-col")?,
+        start: optional(&columns.start, "--start-col")?,
+        end: optional(&columns.end, "--end-col")?,
     })
 }
 
@@ -250,16 +259,18 @@ fn json_cells(line: &[u8], columns: &Columns) -> CellsOrRow {
         serde_json::from_slice(line).map_err(|_| refused(line, "input/not-json"))?;
     let url = json_field(&object, &columns.url, &URL_NAMES);
     let caption = json_field(&object, &columns.caption, &CAPTION_NAMES);
-    let checksum = |name: &Option<String>| {
-        let value = object.get(name.as_deref()?)?;
-        json_cell(value)
+    let further = |name: &Option<String>| match object.get(name.as_deref()?)? {
+        Value::Number(number) => Some(number.to_string().into_bytes()),
+        value => json_cell(value),
     };
     Ok(Cells {
         is_short: url.is_none() || caption.is_none(),
         url: url.and_then(json_cell),
         caption: caption.and_then(json_cell),
-        sha256: checksum(&columns.sha256),
-        md5: checksum(&columns.md5),
+        sha256: further(&columns.sha256),
+        md5: further(&columns.md5),
+        start: further(&columns.start),
+        end: further(&columns.end),
     })
 }
 

@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Reason, Verdict};
 
+mod cues;
 mod dates;
 mod grams;
 mod markup;
 mod signs;
 
+pub use cues::{Cue, cues, time_ms};
 pub use grams::grams;
 
 /// Rounds of cleaning: what one uncovers (markup that was escaped twice), the next takes out.
