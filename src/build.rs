@@ -21,6 +21,7 @@ use m3w_crawler::{Archives, Crawler, Frontier};
 use m3w_document::{DocumentId, Sha256, Tally};
 use m3w_shards::{DocumentWriter, Manifest, ShardInfo, Tokenizer, write_atomically};
 use tokio::sync::{mpsc, watch};
+use url::Url;
 
 use crate::archive::Archive;
 use crate::bits::Bits;
@@ -29,11 +30,13 @@ use crate::corpus::{Corpus, Part, Run, Standing, document_ids, file_entry};
 use crate::index::{Archived, WarcFile};
 use crate::journal::{Journal, Outcome};
 use crate::metrics::Metrics;
-use crate::pack;
+use crate::pack::{self, Packing};
+use crate::pairs::Kind;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
 use crate::retry::{self, Failures};
 use crate::source::{Entry, Item, Source, Survey};
+use crate::video::check_programs;
 
 /// Finished outcomes that wait for the disk.
 const OUTCOMES_WAITING: usize = 64;
@@ -86,6 +89,18 @@ pub struct Stopped;
 pub fn build(options: &BuildOptions, stop: &watch::Receiver<bool>) -> Result<Manifest> {
     options.config.check()?;
     options.config.shards.validate()?;
+    anyhow::ensure!(
+        options.config.pairs.is_some() == matches!(options.source, Source::Pairs(_)),
+        "the settings `pairs` are for lists of pairs: give them to `m3w pairs`"
+    );
+    if options
+        .config
+        .pairs
+        .as_ref()
+        .is_some_and(|pairs| pairs.kind == Kind::Vtp)
+    {
+        check_programs()?;
+    }
     // A tokenizer that cannot be read shall stop the build before the crawl, not after it.
     let given = options.tokenizer.as_deref().map(std::fs::read).transpose();
     let given = given.with_context(|| {
@@ -114,12 +129,11 @@ pub fn build(options: &BuildOptions, stop: &watch::Receiver<bool>) -> Result<Man
     let parts = collect_documents(options, &corpus, &survey, stop)?;
     let documents: Vec<_> = parts.iter().map(|part| part.documents.clone()).collect();
     let tokenizer = tokenizer(options, given, &corpus, &documents)?;
-    let info = shard_info(&options.config);
     let packed = pack::pack_all(
         &corpus,
         &documents,
         &tokenizer,
-        &info,
+        &Packing::of(&options.config),
         options.threads,
         stop,
     )?;
@@ -141,7 +155,7 @@ pub fn build(options: &BuildOptions, stop: &watch::Receiver<bool>) -> Result<Man
     Ok(manifest)
 }
 
-fn shard_info(config: &BuildConfig) -> ShardInfo {
+pub(crate) fn shard_info(config: &BuildConfig) -> ShardInfo {
     ShardInfo {
         config: config.shards.clone(),
         seed: config.seed,
@@ -158,6 +172,7 @@ fn survey(options: &BuildOptions) -> Result<Survey> {
             ),
             Source::Warc(_) => anyhow!("the WARC files hold no page"),
             Source::Index { path, .. } => anyhow!("the index {} names no record", path.display()),
+            Source::Pairs(_) => anyhow!("the inputs hold no pair"),
         });
     }
     Ok(survey)
@@ -191,7 +206,12 @@ fn collect_documents(
     let total = survey.total;
     let mut assembler = Assembler::open(corpus, &options.config, total)?;
     let remaining = assembler.remaining();
-    let progress = Progress::new("pages", total - remaining, total, options.is_quiet);
+    let progress = Progress::new(
+        options.config.unit().plural(),
+        total - remaining,
+        total,
+        options.is_quiet,
+    );
     if remaining > 0 {
         let archive = Archive::index(
             &options.source,
@@ -232,7 +252,7 @@ fn collect_documents(
             let written = write_outcomes(outcomes, &mut assembler, |outcome| {
                 // An outcome that counts has to be in the archive as well.
                 pipeline.crawler().check_archive()?;
-                metrics.add(outcome)?;
+                metrics.add(options.config.unit(), outcome)?;
                 progress.step(|| metrics.line());
                 Ok(())
             });
@@ -276,7 +296,7 @@ fn read_entries(
     entries: mpsc::Sender<Entry>,
 ) -> Result<()> {
     let config = &options.config.crawler;
-    for entry in options.source.entries(config, &survey.repeats)? {
+    for entry in options.source.entries(config, &survey.refusals)? {
         let entry = entry?;
         if !done.contains(entry.number) && entries.blocking_send(entry).is_err() {
             break;
@@ -371,6 +391,7 @@ fn host(item: &Item) -> Option<String> {
             file: WarcFile::Remote(url),
             ..
         }) => url.host_str().map(str::to_owned),
+        Item::Pair(pair) => pair.url().and_then(Url::host_str).map(str::to_owned),
         Item::Archived(_) | Item::Page(_) | Item::Refused(_) => None,
     }
 }
@@ -537,10 +558,10 @@ impl<'a> Assembler<'a> {
                     writer.write(document)?;
                     ids.push(document.id.to_string());
                 } else {
-                    outcome.drop_as_seen();
+                    outcome.drop_as_seen(self.config.unit());
                 }
             }
-            outcome.count(&mut tally);
+            outcome.count(self.config.unit(), &mut tally);
             serde_json::to_writer(&mut outcome_lines, &outcome.line())
                 .context("cannot describe an outcome")?;
             outcome_lines.write_all(b"\n")?;

@@ -16,6 +16,8 @@ mod demo;
 mod export;
 mod generate;
 mod pack;
+mod pairs;
+mod run;
 mod stats;
 mod tokenizer;
 mod train;
@@ -35,6 +37,7 @@ enum Command {
     Demo(demo::Demo),
     Crawl(crawl::Crawl),
     Build(build::Build),
+    Pairs(pairs::Pairs),
     Align(align::Align),
     Pack(pack::Pack),
     Stats(stats::Stats),
@@ -58,6 +61,7 @@ impl Cli {
             Command::Demo(command) => command.run(),
             Command::Crawl(command) => command.run(),
             Command::Build(command) => command.run(),
+            Command::Pairs(command) => command.run(),
             Command::Align(command) => command.run(),
             Command::Pack(command) => command.run(),
             Command::Stats(command) => command.run(),
@@ -86,6 +90,11 @@ struct Settings {
 impl Settings {
     fn load<C: serde::de::DeserializeOwned>(&self) -> Result<C> {
         crate::config::load(self.config.as_deref(), &self.assignments)
+    }
+
+    /// The same over other defaults than those of the type.
+    fn load_over<C: serde::de::DeserializeOwned>(&self, defaults: toml::Table) -> Result<C> {
+        crate::config::load_over(defaults, self.config.as_deref(), &self.assignments)
     }
 }
 

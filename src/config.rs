@@ -6,6 +6,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::pairs::PairsConfig;
+use crate::unit::Unit;
+
 /// Everything that decides what a corpus built from given input looks like.
 ///
 /// It is stored in the corpus, and a build that goes on with another configuration is refused.
@@ -39,6 +42,8 @@ pub struct BuildConfig {
     pub filter: FilterConfig,
     /// Windows of tokens.
     pub shards: m3w_shards::Config,
+    /// What is done with pairs, where the inputs are pairs.
+    pub pairs: Option<PairsConfig>,
 }
 
 impl Default for BuildConfig {
@@ -56,6 +61,7 @@ impl Default for BuildConfig {
             images: m3w_document::image::PrepareConfig::default(),
             filter: FilterConfig::default(),
             shards: m3w_shards::Config::default(),
+            pairs: None,
         }
     }
 }
@@ -106,7 +112,17 @@ impl BuildConfig {
                 bail!("`{key}` is 0: set it to 1 or more");
             }
         }
-        Ok(())
+        self.pairs.as_ref().map_or(Ok(()), PairsConfig::check)
+    }
+
+    /// What the inputs are.
+    #[must_use]
+    pub fn unit(&self) -> Unit {
+        if self.pairs.is_some() {
+            Unit::Pair
+        } else {
+            Unit::Page
+        }
     }
 }
 
@@ -118,13 +134,27 @@ impl BuildConfig {
 ///
 /// Names the file or the assignment, and the key that is unknown or of the wrong type.
 pub fn load<C: DeserializeOwned>(file: Option<&Path>, assignments: &[String]) -> Result<C> {
-    let mut table = match file {
-        None => toml::Table::new(),
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the configuration {}", path.display()))?
-            .parse()
-            .with_context(|| format!("{} is not TOML", path.display()))?,
-    };
+    load_over(toml::Table::new(), file, assignments)
+}
+
+/// The same over other defaults than those of the type.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_over<C: DeserializeOwned>(
+    defaults: toml::Table,
+    file: Option<&Path>,
+    assignments: &[String],
+) -> Result<C> {
+    let mut table = defaults;
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let settings = text.parse();
+        let settings = settings.with_context(|| format!("{} is not TOML", path.display()))?;
+        put_over(&mut table, settings);
+    }
     for assignment in assignments {
         assign(&mut table, assignment)?;
     }
@@ -133,6 +163,20 @@ pub fn load<C: DeserializeOwned>(file: Option<&Path>, assignments: &[String]) ->
         |path| format!("in {}", path.display()),
     );
     C::deserialize(toml::Value::Table(table)).map_err(|error| anyhow!("{origin}: {error}"))
+}
+
+/// Puts settings over those that are there, section by section.
+fn put_over(table: &mut toml::Table, settings: toml::Table) {
+    for (key, value) in settings {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(section)), toml::Value::Table(settings)) => {
+                put_over(section, settings);
+            }
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
 }
 
 fn assign(table: &mut toml::Table, assignment: &str) -> Result<()> {

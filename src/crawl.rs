@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use url::Url;
 
-use crate::bits::Bits;
 use crate::build::Stopped;
+use crate::pairs::Refusals;
 use crate::pipeline::fetch_reason;
 use crate::progress::Progress;
 use crate::seen::Seen;
@@ -139,14 +139,14 @@ impl Crawl<'_> {
         for entry in self
             .options
             .source
-            .entries(&self.options.config.crawler, &Bits::default())?
+            .entries(&self.options.config.crawler, &Refusals::default())?
         {
             match entry?.item {
                 Item::Url(url) => urls.push(url),
                 Item::Refused(reason) => self.count(&reason),
                 Item::Page(page) => urls.push(page.url),
-                // A crawl begins with URLs.
-                Item::Archived(_) => {}
+                // A crawl's sources hold none.
+                Item::Archived(_) | Item::Pair(_) => {}
             }
         }
         if self.options.config.sitemaps {

@@ -18,6 +18,8 @@ use anyhow::{Context, Result};
 use m3w_document::{Document, Image, Reason, Tally, TextRole};
 use serde::{Deserialize, Serialize};
 
+use crate::unit::Unit;
+
 /// What became of one input.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -48,24 +50,25 @@ impl Outcome {
 }
 
 impl Outcome {
-    /// Drops the document because its page was kept before, under another URL.
-    pub fn drop_as_seen(&mut self) {
+    /// Drops the document because an earlier input led to the same one, under another URL.
+    pub fn drop_as_seen(&mut self, unit: Unit) {
         self.document = None;
-        self.dropped = Some(Reason::new("dedup/same-page"));
+        self.dropped = Some(Reason::new(unit.seen_before()));
     }
 
-    /// Counts what became of the page and its images: `page/kept` or `page/` and the reason, and
+    /// Counts what became of the input and its images: `page/kept` or `page/` and the reason, and
     /// the same for each image; under `content/` what the kept document holds.
-    pub fn count(&self, tally: &mut Tally) {
+    pub fn count(&self, unit: Unit, tally: &mut Tally) {
+        let step = unit.step();
         for image in &self.images_dropped {
             tally.add(format!("image/{}", image.reason.name), 1);
         }
         if let Some(reason) = &self.dropped {
-            tally.add(format!("page/{}", reason.name), 1);
+            tally.add(format!("{step}/{}", reason.name), 1);
         }
         if let Some(document) = &self.document {
             let images = document.images().count() as u64;
-            tally.add("page/kept", 1);
+            tally.add(format!("{step}/kept"), 1);
             tally.add("image/kept", images);
             tally.add("content/words", document.word_count() as u64);
             tally.add(

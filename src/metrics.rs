@@ -15,6 +15,7 @@ use m3w_shards::write_atomically;
 use serde::Serialize;
 
 use crate::journal::Outcome;
+use crate::unit::Unit;
 
 /// Time between two writes of the file.
 const FILE_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,6 +40,7 @@ struct Inner {
 struct State {
     pages: u64,
     images: u64,
+    without_document: u64,
     tally: Tally,
     last_written: Option<Instant>,
 }
@@ -92,6 +94,7 @@ impl Metrics {
             state: Mutex::new(State {
                 pages: 0,
                 images: 0,
+                without_document: 0,
                 tally: Tally::default(),
                 last_written: None,
             }),
@@ -103,14 +106,15 @@ impl Metrics {
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub fn add(&self, outcome: &Outcome) -> Result<()> {
+    pub fn add(&self, unit: Unit, outcome: &Outcome) -> Result<()> {
         let is_due = {
             let mut state = self.lock();
             state.pages += 1;
             let kept = outcome.document.as_ref();
             let kept = kept.map_or(0, |document| document.images().count());
             state.images += (kept + outcome.images_dropped.len()) as u64;
-            outcome.count(&mut state.tally);
+            outcome.count(unit, &mut state.tally);
+            state.without_document += u64::from(outcome.document.is_none());
             let written = state.last_written;
             let is_due = written.is_none_or(|written| written.elapsed() >= FILE_INTERVAL);
             if is_due {
@@ -166,7 +170,7 @@ impl Metrics {
             active_hosts,
             unchanged,
             places,
-            errors: state.pages - state.tally.get("page/kept").min(state.pages),
+            errors: state.without_document,
             eta_s: (state.pages > 0).then(|| queue as f64 / pages_per_s),
             counts: state.tally.clone(),
         }
@@ -242,7 +246,7 @@ impl Snapshot {
             let _ = writeln!(text, "# TYPE m3w_{name} {kind}\nm3w_{name} {value}");
         }
         let _ = writeln!(text, "# TYPE m3w_outcomes counter");
-        for kind in ["page", "image"] {
+        for kind in Unit::ALL.map(Unit::step).into_iter().chain(["image"]) {
             for (name, count) in self.counts.step(kind) {
                 let reason = name.split_once('/').map_or(name, |(_, reason)| reason);
                 // Reasons are our own names: no quote or line end can stand in them.
@@ -268,7 +272,7 @@ mod tests {
         let metrics = Metrics::new(crawler, 2, 10, Some(file.clone()));
         let mut outcome = Outcome::of(2, "https://a.test/".to_owned());
         outcome.dropped = Some(m3w_document::Reason::new("fetch/dns"));
-        metrics.add(&outcome).unwrap();
+        metrics.add(Unit::Page, &outcome).unwrap();
         metrics.write().unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -6,21 +6,49 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result};
 use m3w_document::{Document, Image, Sha256, Tally};
 use m3w_shards::{
-    DocumentReader, FileEntry, Manifest, SequenceWriter, ShardInfo, Tokenizer, subsequence,
-    tokenize, write_atomically,
+    DocumentReader, FileEntry, Manifest, SequenceWriter, ShardInfo, Tokenizer,
+    space_before_caption, subsequence, tokenize, write_atomically,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::build::Stopped;
-use crate::corpus::Corpus;
+use crate::config::BuildConfig;
+use crate::corpus::{Corpus, Run};
 
 /// Most text a tokenizer is trained on: byte-pair merges settle long before, and the table of
 /// words is held in memory.
 const MAX_TRAINING_BYTES: u64 = 256 << 20;
 /// Name of the dataset in rows made from pages.
 const SOURCE: &str = "m3w";
+
+/// How documents become rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packing {
+    /// Windows and shards.
+    pub info: ShardInfo,
+    /// Name of the dataset in the rows.
+    pub source: String,
+    /// How often a space stands before a caption; 0 for pages.
+    pub space_probability: f64,
+}
+
+impl Packing {
+    /// The packing of a corpus built with that configuration.
+    #[must_use]
+    pub fn of(config: &BuildConfig) -> Self {
+        let pairs = config.pairs.as_ref();
+        Self {
+            info: ShardInfo {
+                config: config.shards.clone(),
+                seed: config.seed,
+            },
+            source: pairs.map_or(SOURCE, |pairs| pairs.kind.as_str()).to_owned(),
+            space_probability: pairs.map_or(0.0, |pairs| pairs.space_probability),
+        }
+    }
+}
 
 /// A finished shard of sequences.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,7 +69,7 @@ pub fn pack_all(
     corpus: &Corpus,
     documents: &[FileEntry],
     tokenizer: &Tokenizer,
-    info: &ShardInfo,
+    packing: &Packing,
     threads: usize,
     stop: &watch::Receiver<bool>,
 ) -> Result<Vec<Packed>> {
@@ -58,7 +86,7 @@ pub fn pack_all(
                 }
                 let path = corpus.root().join(&entry.path);
                 let out = corpus.root().join(Corpus::sequences_name(number));
-                let packed = pack_shard(&path, &out, tokenizer, info)?;
+                let packed = pack_shard(&path, &out, tokenizer, packing)?;
                 corpus.publish_packed(number, &packed)?;
                 Ok(packed)
             })
@@ -81,7 +109,14 @@ pub fn repack(
     stop: &watch::Receiver<bool>,
 ) -> Result<Manifest> {
     info.config.validate()?;
-    let documents = from.manifest()?.documents;
+    let manifest = from.manifest()?;
+    // A corpus that was not built from a list says nothing of pairs.
+    let run: Option<Run> = serde_json::from_value(manifest.run).ok();
+    let packing = Packing {
+        info: info.clone(),
+        ..Packing::of(&run.map(|run| run.config).unwrap_or_default())
+    };
+    let documents = manifest.documents;
     let tokenizer_bytes = std::fs::read(tokenizer)
         .with_context(|| format!("cannot read the tokenizer {}", tokenizer.display()))?;
     let tokenizer = Tokenizer::from_bytes(&tokenizer_bytes, &tokenizer.display().to_string())?;
@@ -100,7 +135,7 @@ pub fn repack(
                 }
                 let path = from.root().join(&entry.path);
                 let out = out.join(Corpus::sequences_name(number));
-                pack_shard(&path, &out, &tokenizer, info)
+                pack_shard(&path, &out, &tokenizer, &packing)
             })
             .collect::<Result<_>>()
     })?;
@@ -131,12 +166,14 @@ pub fn pack_shard(
     documents: &Path,
     out: &Path,
     tokenizer: &Tokenizer,
-    info: &ShardInfo,
+    packing: &Packing,
 ) -> Result<Packed> {
+    let info = &packing.info;
     let mut writer = SequenceWriter::create(out, info, tokenizer)?;
     let mut tally = Tally::default();
     for document in DocumentReader::open(documents)? {
-        let document = document?;
+        let mut document = document?;
+        space_before_caption(&mut document, info.seed, packing.space_probability);
         let tokenized = tokenize(&document, tokenizer)?;
         let windows = (0..info.config.windows_per_document)
             .map_while(|index| subsequence(&tokenized, info.seed, index, &info.config));
@@ -146,7 +183,7 @@ pub fn pack_shard(
             tally.add("sequence/kept", 1);
             tally.add("sequence-content/tokens", window.token_count as u64);
             tally.add("sequence-content/images", window.images.len() as u64);
-            writer.write(&window.into_row(SOURCE, tokenizer)?)?;
+            writer.write(&window.into_row(&packing.source, tokenizer)?)?;
         }
         if !is_packed {
             tally.add("sequence/no-text-after-image", 1);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use data_url::DataUrl;
 use futures_util::future::join_all;
 use m3w_crawler::Crawler;
-use m3w_document::image::Media;
 use m3w_document::image::prepare;
 use m3w_document::{ConsentSignal, Image, ImageRef, Reason};
 use moka::future::Cache;
@@ -14,7 +13,9 @@ use url::Url;
 
 use crate::archive::Archive;
 use crate::config::BuildConfig;
+use crate::pairs::{Checksums, Media};
 use crate::pipeline::{consent_signal, fetch_reason, on_worker};
+use crate::video::Origin;
 
 /// Other URLs of one picture that are tried when the chosen one fails.
 const MAX_ALTERNATIVES: usize = 2;
@@ -86,11 +87,70 @@ impl Pictures {
         picture.map(|image| {
             let mut reference = reference;
             // What only its bytes tell; what the page says of it goes before.
-            if reference.media == Media::Image {
+            if reference.media == m3w_document::Media::Image {
                 reference.media = image.reference.media.clone();
             }
             Image { reference, ..image }
         })
+    }
+
+    /// The picture of a pair, if its bytes are those that the list promises.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none: the fetch, the digests, the decoder.
+    pub async fn fetch_pair(&self, media: &Media, checksums: Checksums) -> Result<Image, Reason> {
+        match media {
+            Media::Url(url) if checksums.is_empty() => self.cached(url).await,
+            // What other rows promise of the same URL must not be answered from the cache.
+            media => self.prepared(media, checksums).await,
+        }
+    }
+
+    async fn prepared(&self, media: &Media, checksums: Checksums) -> Result<Image, Reason> {
+        let config = Arc::clone(&self.config);
+        self.with_bytes(media, checksums, move |bytes, origin| {
+            let reference = ImageRef::new(origin.url);
+            prepare(reference, bytes, origin.consent, &config.images)
+        })
+        .await
+    }
+
+    /// What `work` makes of the bytes of a picture or video, if they are those that are promised.
+    /// It runs on a worker; the bytes count as in flight until it is done.
+    ///
+    /// # Errors
+    ///
+    /// Why there are no such bytes, or what `work` says.
+    pub async fn with_bytes<T: Send + 'static>(
+        &self,
+        media: &Media,
+        checksums: Checksums,
+        work: impl FnOnce(&[u8], Origin) -> Result<T, Reason> + Send + 'static,
+    ) -> Result<T, Reason> {
+        let _held = self.in_flight.acquire().await;
+        let (url, bytes, consent) = match media {
+            Media::Url(url) => {
+                let (bytes, consent) = self.bytes(url).await?;
+                (url.clone(), bytes, consent)
+            }
+            Media::Stored(stored) => {
+                if stored.length > self.config.crawler.max_image_bytes as u64 {
+                    return Err(Reason::new("input/too-large"));
+                }
+                let url = stored.url.clone();
+                let stored = stored.clone();
+                let read = on_worker(&self.workers, move || stored.read()).await;
+                let bytes = read.unwrap_or(Err(Reason::new("input/unreadable")))?;
+                (url, bytes.into(), Vec::new())
+            }
+        };
+        on_worker(&self.workers, move || {
+            checksums.check(&bytes)?;
+            work(&bytes, Origin { url, consent })
+        })
+        .await
+        .unwrap_or(Err(Reason::new("decode/failed")))
     }
 
     async fn cached(&self, url: &Url) -> Result<Image, Reason> {
@@ -103,15 +163,8 @@ impl Pictures {
     }
 
     async fn fetch_and_prepare(&self, url: &Url) -> Result<Image, Reason> {
-        let _held = self.in_flight.acquire().await;
-        let (bytes, consent) = self.bytes(url).await?;
-        let reference = ImageRef::new(url.clone());
-        let config = Arc::clone(&self.config);
-        on_worker(&self.workers, move || {
-            prepare(reference, &bytes, consent, &config.images)
-        })
-        .await
-        .unwrap_or(Err(Reason::new("decode/failed")))
+        self.prepared(&Media::Url(url.clone()), Checksums::default())
+            .await
     }
 
     async fn bytes(&self, url: &Url) -> Result<(bytes::Bytes, Vec<ConsentSignal>), Reason> {

@@ -1,4 +1,4 @@
-//! The recipe: a page in, a document with its images out, and the reason for all that is dropped.
+//! The recipe: a page or a pair in, a document with its images out, and the reason for all that is dropped.
 //!
 //! Stages run in the order of what they cost: words are at hand, pictures take a request and a
 //! decoder. Async code waits for the network; work on the processor runs on blocking threads, as
@@ -20,8 +20,10 @@ use crate::archive::Archive;
 use crate::config::BuildConfig;
 use crate::index::{Archived, WarcFile};
 use crate::journal::{ImageDrop, Outcome};
+use crate::pairs::{Kind, Pair, PairsConfig};
 use crate::pictures::Pictures;
 use crate::source::{Entry, Item};
+use crate::video::{Origin, Span, clip};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -63,7 +65,11 @@ impl Pipeline {
     /// Works on one input to its end.
     pub async fn run(&self, entry: Entry) -> Outcome {
         let mut outcome = Outcome::of(entry.number, entry.text);
-        match self.document(entry.item, &mut outcome.images_dropped).await {
+        let document = match entry.item {
+            Item::Pair(pair) => self.pair(*pair).await,
+            item => self.document(item, &mut outcome.images_dropped).await,
+        };
+        match document {
             Ok(document) => outcome.document = Some(document),
             Err(reason) => outcome.dropped = Some(reason),
         }
@@ -82,12 +88,43 @@ impl Pipeline {
         self.enough_images(document)
     }
 
+    /// A pair as a document of its picture, or of a clip of its video, and its caption; the caption
+    /// has been judged already.
+    async fn pair(&self, pair: Pair) -> Result<Document<Image>, Reason> {
+        let is_video = |pairs: &&PairsConfig| pairs.kind == Kind::Vtp;
+        let pictures = match self.config.pairs.as_ref().filter(is_video) {
+            Some(pairs) => {
+                let span = pair.span.unwrap_or(Span::Drawn(self.config.seed));
+                let (video, images) = (pairs.video.clone(), self.config.images.clone());
+                let work =
+                    move |bytes: &[u8], origin: Origin| clip(bytes, &origin, span, &video, &images);
+                self.pictures
+                    .with_bytes(&pair.media, pair.checksums, work)
+                    .await?
+            }
+            None => {
+                let picture = self.pictures.fetch_pair(&pair.media, pair.checksums);
+                vec![picture.await?]
+            }
+        };
+        // Frames have one size.
+        if let Some(first) = pictures.first() {
+            kept(filter::image::verdict(first, &self.config.filter.image))?;
+        }
+        Ok(Pair::document(
+            pair.media.into_url(),
+            pictures,
+            pair.caption,
+        ))
+    }
+
     /// An input as a page.
     async fn page(&self, item: Item) -> Result<Page, Reason> {
         match item {
             Item::Url(url) => self.crawler.fetch_page(&url).await.map_err(fetch_reason),
             Item::Page(page) => Ok(*page),
             Item::Archived(archived) => self.archived_page(&archived).await,
+            Item::Pair(_) => Err(Reason::new("fetch/not-html")),
             Item::Refused(reason) => Err(reason),
         }
     }

@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use crate::corpus::{Corpus, Part, Run};
 use crate::journal::{ImageDrop, Journal, Outcome};
+use crate::unit::Unit;
 
 /// Which failures are worth another try.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub fn reopen(corpus: &Corpus, run: &Run, failures: &Failures) -> Result<u64> {
         if touched.contains(&number) {
             part.to_journal(&corpus.journal_path(number), failures)?;
         } else {
-            corpus.publish(number, &part.record()?)?;
+            corpus.publish(number, &part.record(run.config.unit())?)?;
         }
     }
     corpus.withdraw_manifest()?;
@@ -169,12 +170,12 @@ impl Stored<'_> {
     }
 
     /// The record of a part that does not change.
-    fn record(&self) -> Result<Part> {
+    fn record(&self, unit: Unit) -> Result<Part> {
         let mut tally = Tally::default();
         let mut ids = Vec::new();
         for outcome in self.outcomes()? {
             let (outcome, line) = outcome?;
-            outcome.count(&mut tally);
+            outcome.count(unit, &mut tally);
             ids.extend(line.document_id);
         }
         Ok(Part {

@@ -1,4 +1,4 @@
-//! What a build reads: a list of URLs, WARC files, or an index of records in WARC files.
+//! What a build reads: a list of URLs, WARC files, an index of records in WARC files, or pairs.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,11 +11,11 @@ use m3w_document::{DocumentId, Reason, Sha256};
 use sha2::Digest;
 use url::Url;
 
-use crate::bits::Bits;
+use crate::hashes::Hashes;
 use crate::index::{self, Archived};
 use crate::input;
+use crate::pairs::{Pair, PairSource, Refusals};
 use crate::pipeline::fetch_reason;
-use crate::repeats::Repeats;
 
 /// Where a build's pages come from.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub enum Source {
         /// The folder or URL below which the WARC files stand.
         base: String,
     },
+    /// Pairs instead of pages.
+    Pairs(Box<PairSource>),
 }
 
 /// One input: a page, or what leads to one.
@@ -58,17 +60,19 @@ pub enum Item {
     Page(Box<Page>),
     /// A page to take out of an archive.
     Archived(Archived),
-    /// Nothing that could become a page.
+    /// A picture with its caption.
+    Pair(Box<Pair>),
+    /// Nothing that could become a page or a pair.
     Refused(Reason),
 }
 
-/// How many inputs a source has, and which of them repeat an earlier one.
+/// How many inputs a source has, and which of them are refused for what others hold.
 #[derive(Debug)]
 pub struct Survey {
-    /// Inputs, repeats among them.
+    /// Inputs, the refused among them.
     pub total: u64,
-    /// Numbers of the inputs whose URL an earlier one has.
-    pub repeats: Bits,
+    /// The inputs whose URL an earlier one has, and of pairs those that rules of frequency name.
+    pub refusals: Refusals,
 }
 
 impl Source {
@@ -79,25 +83,27 @@ impl Source {
     ///
     /// If a file cannot be read.
     pub fn survey(&self, config: &m3w_crawler::Config) -> Result<Survey> {
+        if let Self::Pairs(pairs) = self {
+            let (total, refusals) = pairs.refusals()?;
+            return Ok(Survey { total, refusals });
+        }
         let mut total = 0;
-        let mut repeats = Repeats::default();
-        for entry in self.entries(config, &Bits::default())? {
+        let mut hashes = Hashes::default();
+        for entry in self.entries(config, &Refusals::default())? {
             let entry = entry?;
             total += 1;
             // Pages of an archive are told apart when they are written: by the page's own URL.
             if let Item::Url(url) = &entry.item {
                 let [a, b, c, d, e, f, g, h, ..] = DocumentId::of(url).0;
-                repeats.add(u64::from_le_bytes([a, b, c, d, e, f, g, h]), entry.number)?;
+                hashes.add(u64::from_le_bytes([a, b, c, d, e, f, g, h]), entry.number)?;
             }
         }
-        Ok(Survey {
-            total,
-            repeats: repeats.finish()?,
-        })
+        let mut refusals = Refusals::default();
+        refusals.add("dedup/listed-before", hashes.repeats()?);
+        Ok(Survey { total, refusals })
     }
 
-    /// All inputs in their order, the same at each call. Those in `repeats` are refused as
-    /// duplicates.
+    /// All inputs in their order, the same at each call; those in `refusals` are refused.
     ///
     /// # Errors
     ///
@@ -106,25 +112,19 @@ impl Source {
     pub fn entries(
         &self,
         config: &m3w_crawler::Config,
-        repeats: &Bits,
+        refusals: &Refusals,
     ) -> Result<Box<dyn Iterator<Item = Result<Entry>>>> {
         let items: Box<dyn Iterator<Item = Result<(String, Item)>>> = match self {
-            Self::Urls { path, column } => {
-                let repeats = repeats.clone();
-                Box::new(
-                    input::urls(path, column)?
-                        .zip(0..)
-                        .map(move |(text, number)| {
-                            let text = text?;
-                            let item = if repeats.contains(number) {
-                                Item::Refused(Reason::new("dedup/listed-before"))
-                            } else {
-                                url_item(&text)
-                            };
-                            Ok((text, item))
-                        }),
-                )
-            }
+            Self::Urls { path, column } => Box::new(input::urls(path, column)?.map(|text| {
+                let text = text?;
+                let item = url_item(&text);
+                Ok((text, item))
+            })),
+            Self::Pairs(pairs) => Box::new(pairs.rows().map(|row| {
+                let (text, pair) = row?;
+                let item = pair.map_or_else(Item::Refused, |pair| Item::Pair(Box::new(pair)));
+                Ok((text, item))
+            })),
             Self::Warc(paths) => {
                 let config = config.clone();
                 Box::new(
@@ -142,8 +142,15 @@ impl Source {
                 }))
             }
         };
-        Ok(Box::new(items.zip(0..).map(|(item, number)| {
-            item.map(|(text, item)| Entry { number, text, item })
+        let refusals = refusals.clone();
+        Ok(Box::new(items.zip(0..).map(move |(item, number)| {
+            let (text, item) = item?;
+            let item = match (refusals.reason(number), item) {
+                // What is wrong with a row by itself says more than what others hold.
+                (Some(reason), Item::Url(_) | Item::Pair(_)) => Item::Refused(reason.clone()),
+                (_, item) => item,
+            };
+            Ok(Entry { number, text, item })
         })))
     }
 
@@ -169,6 +176,7 @@ impl Source {
                     file.consume(used);
                 }
             }
+            Self::Pairs(pairs) => pairs.digest(),
             Self::Warc(paths) => {
                 if paths.is_empty() {
                     bail!("no WARC file was named");

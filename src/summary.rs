@@ -8,6 +8,8 @@ use anyhow::Result;
 use m3w_document::Tally;
 use m3w_shards::Manifest;
 
+use crate::unit::Unit;
+
 /// Counts of a corpus by kind and reason; `Display` is a table in plain text.
 pub struct Summary<'a> {
     root: &'a Path,
@@ -42,25 +44,24 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// The three funnels of a corpus.
+/// The funnels of a corpus: of its inputs, its images and its training rows.
 pub(crate) fn funnels(tally: &Tally) -> Vec<Funnel<'_>> {
-    [
-        ("pages", "page"),
-        ("images", "image"),
-        ("sequences", "sequence"),
-    ]
-    .into_iter()
-    .filter_map(|(what, step)| {
-        let mut rows: Vec<(&str, u64)> = tally
-            .step(step)
-            .into_iter()
-            .filter_map(|(name, count)| Some((name.split_once('/')?.1, count)))
-            .collect();
-        rows.sort_by_key(|(name, _)| *name != "kept");
-        let total = rows.iter().map(|(_, count)| count).sum();
-        (total > 0).then_some(Funnel { what, total, rows })
-    })
-    .collect()
+    let units = Unit::ALL.map(|unit| (unit.plural(), unit.step()));
+    let parts = [("images", "image"), ("sequences", "sequence")];
+    units
+        .into_iter()
+        .chain(parts)
+        .filter_map(|(what, step)| {
+            let mut rows: Vec<(&str, u64)> = tally
+                .step(step)
+                .into_iter()
+                .filter_map(|(name, count)| Some((name.split_once('/')?.1, count)))
+                .collect();
+            rows.sort_by_key(|(name, _)| *name != "kept");
+            let total = rows.iter().map(|(_, count)| count).sum();
+            (total > 0).then_some(Funnel { what, total, rows })
+        })
+        .collect()
 }
 
 impl fmt::Display for Summary<'_> {
@@ -95,7 +96,7 @@ impl fmt::Display for Summary<'_> {
         if !self.manifest.outcomes.is_empty() {
             writeln!(
                 f,
-                "{root}/outcomes: each page and image that was dropped, and why"
+                "{root}/outcomes: each input and image that was dropped, and why"
             )?;
         }
         Ok(())

@@ -6,11 +6,14 @@
 )]
 
 mod journeys {
+    mod clips;
     mod crawl;
     mod determinism;
     mod errors;
     mod index;
     mod interruption;
+    mod pairs;
+    mod picture_server;
     mod readers;
     mod replay;
     mod retry;

@@ -16,7 +16,7 @@ use crate::Error;
 /// after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document<I> {
-    /// Name of the document, derived from [`Document::final_url`].
+    /// Name of the document: of a page by [`Document::final_url`], of a pair by its content.
     pub id: DocumentId,
     /// The URL as it stood in the input.
     pub url: Url,
@@ -232,7 +232,8 @@ impl TextRole {
     }
 }
 
-/// Name of a document: the first 16 bytes of the SHA-256 of its final URL without the fragment.
+/// Name of a document: the first 16 bytes of the SHA-256 of its final URL without the fragment, or
+/// of a pair's content.
 ///
 /// Two captures of one page share it, so it is also what "no page twice" is held by.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -247,6 +248,23 @@ impl DocumentId {
         let digest = sha2::Sha256::digest(&text.as_bytes()[..end]);
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
+        Self(id)
+    }
+
+    /// The id of pictures with their caption, by content: the same pair is the same document
+    /// wherever it came from (`docs/decisions/0013`).
+    #[must_use]
+    pub fn of_pair(pictures: &[Sha256], caption: &str) -> Self {
+        let mut hash = sha2::Sha256::new();
+        // Pictures have one length each, so what is theirs and what the caption's is never mixed
+        // up.
+        hash.update((pictures.len() as u64).to_le_bytes());
+        for picture in pictures {
+            hash.update(picture.0);
+        }
+        hash.update(caption);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.finalize()[..16]);
         Self(id)
     }
 }

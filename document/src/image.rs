@@ -55,6 +55,31 @@ impl ImageRef {
             media: Media::Image,
         }
     }
+
+    /// A frame of the video at `source`, shown `time_ms` after its start.
+    ///
+    /// The time stands in the URL, as W3C's Media Fragments write it: `video.mp4#t=12.500`.
+    #[must_use]
+    pub fn frame(source: &Url, time_ms: u64) -> Self {
+        let mut url = source.clone();
+        let time = format!("t={}.{:03}", time_ms / 1000, time_ms % 1000);
+        url.set_fragment(Some(&time));
+        Self {
+            media: Media::Frame {
+                source: source.clone(),
+            },
+            ..Self::new(url)
+        }
+    }
+
+    /// When the frame is shown, in ms from its video's start, if this is a frame.
+    #[must_use]
+    pub fn frame_time_ms(&self) -> Option<u64> {
+        let Media::Frame { .. } = self.media else {
+            return None;
+        };
+        crate::caption::time_ms(self.url.fragment()?.strip_prefix("t=")?)
+    }
 }
 
 /// What a picture stands for on its page.
@@ -68,6 +93,11 @@ pub enum Media {
     Video {
         /// The video's URL, if the page names one.
         source: Option<Url>,
+    },
+    /// A frame of a clip. The frames of one clip follow each other in a document.
+    Frame {
+        /// The video's URL.
+        source: Url,
     },
 }
 
@@ -181,5 +211,19 @@ mod shared_bytes {
         deserializer: D,
     ) -> Result<Arc<[u8]>, D::Error> {
         serde_bytes::deserialize::<Vec<u8>, D>(deserializer).map(Arc::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_knows_its_time() {
+        let video = Url::parse("https://a.test/v.mp4?x=1#old").unwrap();
+        let frame = ImageRef::frame(&video, 12_050);
+        assert_eq!(frame.url.as_str(), "https://a.test/v.mp4?x=1#t=12.050");
+        assert_eq!(frame.frame_time_ms(), Some(12_050));
+        assert_eq!(ImageRef::new(frame.url).frame_time_ms(), None);
     }
 }

@@ -26,6 +26,7 @@
 //! # Ok::<(), url::ParseError>(())
 //! ```
 
+pub mod caption;
 mod document;
 mod error;
 pub mod filter;

@@ -24,11 +24,13 @@ fn check(case: &FileCase) -> Outcome {
     let mut refused = 0;
     let config = Config::default();
     let survey = source.survey(&config).map_err(failed)?;
-    for entry in source.entries(&config, &survey.repeats).map_err(failed)? {
+    for entry in source.entries(&config, &survey.refusals).map_err(failed)? {
         match entry.map_err(failed)?.item {
             Item::Url(url) => good.push(url),
             Item::Refused(_) => refused += 1,
-            Item::Page(_) | Item::Archived(_) => return Err(Mismatch::new("URLs", "a page")),
+            Item::Page(_) | Item::Archived(_) | Item::Pair(_) => {
+                return Err(Mismatch::new("URLs", "a page"));
+            }
         }
     }
     holds(refused > 0, "bad lines counted", || "none".to_owned())?;

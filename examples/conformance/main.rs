@@ -36,6 +36,7 @@ mod robots_fetch;
 mod signals;
 mod srcset;
 mod ssrf;
+mod tar;
 mod tokenizer;
 mod url;
 mod warc;
@@ -79,7 +80,7 @@ const SUITES: [Suite; 23] = [
     built("html", "html", html::run),
     built("srcset", "srcset", srcset::run),
     built("images", "images", images::run),
-    not_built("tar", "tar"),
+    built("tar", "tar", tar::run),
     built("parquet", "parquet", parquet::run),
     built("tokenizer", "tokenizer", tokenizer::run),
     built("safetensors", "safetensors", weights::run),

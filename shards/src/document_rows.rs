@@ -29,6 +29,8 @@ const MEDIA_IMAGE: &str = "image";
 const MEDIA_ANIMATION: &str = "animation";
 /// `media` of a video's poster.
 const MEDIA_VIDEO: &str = "video";
+/// A frame of a clip in the column `media`; its time stands in the URL.
+const MEDIA_FRAME: &str = "frame";
 
 /// Rows of the `documents` form under construction.
 #[derive(Debug, Default)]
@@ -216,6 +218,7 @@ impl ImageMetadataColumns {
             Media::Image => (MEDIA_IMAGE, None),
             Media::Animation => (MEDIA_ANIMATION, None),
             Media::Video { source } => (MEDIA_VIDEO, source.as_ref()),
+            Media::Frame { source } => (MEDIA_FRAME, Some(source)),
         };
         self.url.append_value(reference.url.as_str());
         for url in &reference.alternatives {
@@ -485,6 +488,9 @@ fn image(bytes: &[u8], metadata: &ArrayRef, index: usize) -> Result<Image, Probl
         MEDIA_ANIMATION => Media::Animation,
         MEDIA_VIDEO => Media::Video {
             source: parsed(video_url, index, "video_url")?,
+        },
+        MEDIA_FRAME => Media::Frame {
+            source: required(video_url, index, "video_url")?,
         },
         other => return Err(format!("`media` is `{other}`")),
     };

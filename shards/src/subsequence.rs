@@ -162,14 +162,20 @@ impl Subsequence {
             id: format!("{}-{}", self.document_id, self.window_index),
             source: source.to_owned(),
             token_count: self.token_count,
-            frames_per_image: vec![1; self.images.len()],
-            frame_times: vec![0.0; self.images.len()],
+            frames_per_image: self
+                .images
+                .iter()
+                // `tokenize` makes no clip of more than a byte counts.
+                .map(|image| image.frames.len() as u8)
+                .collect(),
+            frame_times: self.images.iter().flat_map(frame_times).collect(),
             images: self
                 .images
                 .into_iter()
-                .map(|image| SequenceImage {
-                    name: image.name,
-                    bytes: image.bytes,
+                .flat_map(|image| image.frames)
+                .map(|frame| SequenceImage {
+                    name: frame.name,
+                    bytes: frame.bytes,
                 })
                 .collect(),
             tokens: self.tokens,
@@ -178,6 +184,14 @@ impl Subsequence {
             text,
         })
     }
+}
+
+/// The times of an image's frames in seconds from the first of them.
+#[expect(clippy::cast_precision_loss, reason = "clips last some seconds")]
+fn frame_times(image: &TokenizedImage) -> impl Iterator<Item = f32> {
+    let first = image.frames.first().map_or(0, |frame| frame.time_ms);
+    let times = image.frames.iter();
+    times.map(move |frame| frame.time_ms.saturating_sub(first) as f32 / 1000.0)
 }
 
 /// For each of the first `token_count` tokens, the number of the image it attends to, from 1; 0

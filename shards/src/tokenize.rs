@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use m3w_document::{Document, DocumentId, Element, Image};
+use m3w_document::{Document, DocumentId, Element, Image, Media};
+use url::Url;
 
 use crate::{Error, SpecialIds, Tokenizer};
 
@@ -15,7 +16,7 @@ use crate::{Error, SpecialIds, Tokenizer};
 /// ```
 ///
 /// `<EOC>` stands before each image and once at the end. Neighbouring texts are parted by a line
-/// break, as blocks are on a page.
+/// break, as blocks are on a page. The frames of a clip, which follow each other, are one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tokenized {
     /// The document.
@@ -33,11 +34,33 @@ pub struct Tokenized {
 pub struct TokenizedImage {
     /// Index of its `<image>` in [`Tokenized::ids`].
     pub position: usize,
+    /// The picture, or the frames of a clip in order; never empty.
+    pub frames: Vec<TokenizedFrame>,
+}
+
+/// A picture of an image or of a clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenizedFrame {
     /// A file name for it, unique by content: `<sha256>.<format>`.
     pub name: String,
     /// The encoded picture.
     pub bytes: Arc<[u8]>,
+    /// When it is shown, in ms from its video's start; 0 for a still image.
+    pub time_ms: u64,
 }
+
+impl TokenizedFrame {
+    fn of(image: &Image) -> Self {
+        Self {
+            name: image_name(image),
+            bytes: Arc::clone(&image.bytes),
+            time_ms: image.reference.frame_time_ms().unwrap_or(0),
+        }
+    }
+}
+
+/// Most frames of one clip: their number is stored as a byte.
+const MAX_FRAMES: usize = 255;
 
 /// The tokens of a document.
 ///
@@ -47,24 +70,37 @@ pub struct TokenizedImage {
 pub fn tokenize(document: &Document<Image>, tokenizer: &Tokenizer) -> Result<Tokenized, Error> {
     let special = tokenizer.special_ids();
     let mut ids = vec![special.bos];
-    let mut images = Vec::new();
+    let mut images: Vec<TokenizedImage> = Vec::new();
     let mut text = String::new();
+    // The video whose frame stands right before.
+    let mut last_video: Option<&Url> = None;
     for element in &document.elements {
         match element {
             Element::Text(block) => {
+                last_video = None;
                 if !text.is_empty() {
                     text.push('\n');
                 }
                 text.push_str(&block.content);
             }
             Element::Image(image) => {
+                let video = match &image.reference.media {
+                    Media::Frame { source } => Some(source),
+                    _ => None,
+                };
+                let goes_on = video.is_some() && video == std::mem::replace(&mut last_video, video);
+                if let Some(clip) = images.last_mut().filter(|_| goes_on)
+                    && clip.frames.len() < MAX_FRAMES
+                {
+                    clip.frames.push(TokenizedFrame::of(image));
+                    continue;
+                }
                 ids.extend(tokenizer.encode_text(&text)?);
                 text.clear();
                 ids.push(special.eoc);
                 images.push(TokenizedImage {
                     position: ids.len(),
-                    name: image_name(image),
-                    bytes: Arc::clone(&image.bytes),
+                    frames: vec![TokenizedFrame::of(image)],
                 });
                 ids.push(special.image);
             }

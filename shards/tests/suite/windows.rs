@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use m3w_document::DocumentId;
-use m3w_shards::{Config, SpecialIds, Subsequence, Tokenized, TokenizedImage, subsequence};
+use m3w_shards::{
+    Config, SpecialIds, Subsequence, Tokenized, TokenizedFrame, TokenizedImage, subsequence,
+};
 use proptest::prelude::*;
 
 const SPECIAL: SpecialIds = SpecialIds {
@@ -24,8 +26,11 @@ fn tokenized(words: &[usize]) -> Tokenized {
             ids.push(SPECIAL.eoc);
             images.push(TokenizedImage {
                 position: ids.len(),
-                name: format!("{index}.png"),
-                bytes: Arc::from([index as u8]),
+                frames: vec![TokenizedFrame {
+                    name: format!("{index}.png"),
+                    bytes: Arc::from([index as u8]),
+                    time_ms: 0,
+                }],
             });
             ids.push(SPECIAL.image);
         }

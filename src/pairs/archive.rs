@@ -1,0 +1,645 @@
+//! Archives of samples: the tars of webdataset and img2dataset.
+//!
+//! An archive is read member by member and never unpacked: what it says of a member is its name,
+//! and where its bytes lie. The formats are v7, ustar, GNU (long names, numbers in binary) and pax
+//! (`path`, `size`).
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use m3w_document::Reason;
+
+use super::PairsConfig;
+use super::row::Row;
+use super::sample::{Holder, Part};
+
+const BLOCK: usize = 512;
+/// Longest name; systems end at 4096 bytes.
+const MAX_NAME_BYTES: u64 = 4096;
+/// Longest list of further properties of one member.
+const MAX_PAX_BYTES: u64 = 1 << 16;
+/// Most links in one archive; they are remembered, for a name behind one is refused.
+const MAX_LINKS: usize = 10_000;
+/// Most files of one sample; further ones make another.
+const MAX_PARTS: usize = 100;
+
+/// What is wrong with an archive.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// It cannot be read.
+    #[error("cannot read the archive {path}", path = path.display())]
+    Io {
+        /// The archive.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not what a tar is, from some place on.
+    #[error("the archive {path} is damaged at byte {offset}: {problem}", path = path.display())]
+    Damaged {
+        /// The archive.
+        path: PathBuf,
+        /// Where the member begins.
+        offset: u64,
+        /// What is wrong there.
+        problem: String,
+    },
+}
+
+/// A file in an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name: relative, without `..`, not behind a link.
+    pub name: String,
+    /// Where its bytes begin.
+    pub offset: u64,
+    /// How many they are; all of them lie within the archive.
+    pub length: u64,
+}
+
+/// What an archive holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// A file.
+    File(Member),
+    /// A member that is not taken: a link, a device, a name that leads elsewhere.
+    Refused {
+        /// Its name, as far as it is text.
+        name: String,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// The members of an archive in order, folders left out. Memory is one header, one name and the
+/// names of links.
+///
+/// # Errors
+///
+/// [`ArchiveError::Io`] if it cannot be opened. An item is an error where the archive is damaged,
+/// and the last one.
+pub fn members(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<Found, ArchiveError>> + use<>, ArchiveError> {
+    let io = |source| ArchiveError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(io)?;
+    let end = file.metadata().map_err(io)?.len();
+    let mut reader = Members {
+        path: path.to_owned(),
+        file: BufReader::with_capacity(1 << 16, file),
+        end,
+        at: 0,
+        links: HashSet::new(),
+    };
+    let mut has_failed = false;
+    Ok(std::iter::from_fn(move || {
+        if has_failed {
+            return None;
+        }
+        let found = reader.next_found().transpose();
+        has_failed = matches!(found, Some(Err(_)));
+        found
+    }))
+}
+
+struct Members {
+    path: PathBuf,
+    file: BufReader<File>,
+    end: u64,
+    /// Where the next header begins.
+    at: u64,
+    links: HashSet<String>,
+}
+
+/// What headers before a member say of it.
+#[derive(Default)]
+struct Further {
+    name: Option<Vec<u8>>,
+    length: Option<u64>,
+}
+
+impl Members {
+    fn damaged(&self, problem: impl Into<String>) -> ArchiveError {
+        ArchiveError::Damaged {
+            path: self.path.clone(),
+            offset: self.at,
+            problem: problem.into(),
+        }
+    }
+
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), ArchiveError> {
+        let distance = i64::try_from(offset).ok().and_then(|offset| {
+            let now = i64::try_from(self.file.stream_position().ok()?).ok()?;
+            offset.checked_sub(now)
+        });
+        let sought = match distance {
+            Some(distance) => self.file.seek_relative(distance),
+            None => self.file.seek(SeekFrom::Start(offset)).map(drop),
+        };
+        sought
+            .and_then(|()| self.file.read_exact(bytes))
+            .map_err(|source| ArchiveError::Io {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn next_found(&mut self) -> Result<Option<Found>, ArchiveError> {
+        let mut further = Further::default();
+        loop {
+            let Some(header) = self.header()? else {
+                return Ok(None);
+            };
+            let kind = header[156];
+            // What says something of the next member is none itself.
+            let is_member = !matches!(kind, b'L' | b'K' | b'x' | b'g');
+            let length = match further.length.filter(|_| is_member) {
+                Some(length) => length,
+                None => number(&header[124..136])
+                    .ok_or_else(|| self.damaged("a length that is no number"))?,
+            };
+            let start = self.at + BLOCK as u64;
+            let within = start.checked_add(length).filter(|end| *end <= self.end);
+            if within.is_none() {
+                return Err(self.damaged(format!(
+                    "a member of {length} bytes, and the archive ends at {}",
+                    self.end
+                )));
+            }
+            match kind {
+                b'L' => further.name = Some(self.long_name(start, length)?),
+                b'x' => self.properties(start, length, &mut further)?,
+                _ => {}
+            }
+            self.at = start + length.next_multiple_of(BLOCK as u64);
+            if !is_member {
+                continue;
+            }
+            let name = further.name.take().unwrap_or_else(|| header_name(&header));
+            further = Further::default();
+            if let Some(found) = self.found(kind, &name, start, length)? {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// The next header, unless the archive ends.
+    fn header(&mut self) -> Result<Option<[u8; BLOCK]>, ArchiveError> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        if self.end - self.at < BLOCK as u64 {
+            return Err(self.damaged("it ends within a header"));
+        }
+        let mut header = [0; BLOCK];
+        self.read_at(self.at, &mut header)?;
+        if header.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        // The sum of all bytes, those of the sum itself counted as spaces.
+        let sum: u64 = header
+            .iter()
+            .enumerate()
+            .map(|(index, byte)| {
+                let is_sum = (148..156).contains(&index);
+                u64::from(if is_sum { b' ' } else { *byte })
+            })
+            .sum();
+        if number(&header[148..156]) != Some(sum) {
+            return Err(self.damaged("no header of a tar"));
+        }
+        Ok(Some(header))
+    }
+
+    fn long_name(&mut self, start: u64, length: u64) -> Result<Vec<u8>, ArchiveError> {
+        if length > MAX_NAME_BYTES {
+            return Err(self.damaged(format!("a name of {length} bytes")));
+        }
+        let mut name = vec![0; usize::try_from(length).unwrap_or(0)];
+        self.read_at(start, &mut name)?;
+        name.truncate(
+            name.iter()
+                .position(|byte| *byte == 0)
+                .unwrap_or(name.len()),
+        );
+        Ok(name)
+    }
+
+    /// Takes name and length from lines `LENGTH KEY=VALUE`.
+    fn properties(
+        &mut self,
+        start: u64,
+        length: u64,
+        further: &mut Further,
+    ) -> Result<(), ArchiveError> {
+        if length > MAX_PAX_BYTES {
+            return Err(self.damaged(format!("a list of properties of {length} bytes")));
+        }
+        let mut list = vec![0; usize::try_from(length).unwrap_or(0)];
+        self.read_at(start, &mut list)?;
+        let mut rest = list.as_slice();
+        while !rest.is_empty() {
+            let line =
+                property(rest).ok_or_else(|| self.damaged("a list of properties that is none"))?;
+            if let Some(name) = line.strip_prefix(b"path=") {
+                further.name = Some(name.to_vec());
+            } else if let Some(length) = line.strip_prefix(b"size=") {
+                let length = std::str::from_utf8(length)
+                    .ok()
+                    .and_then(|n| n.parse().ok());
+                further.length =
+                    Some(length.ok_or_else(|| self.damaged("a length that is no number"))?);
+            }
+            // Behind the line, its own length and the space after that.
+            let digits = rest.iter().position(|byte| *byte == b' ').unwrap_or(0);
+            rest = &rest[digits + 1 + line.len() + 1..];
+        }
+        Ok(())
+    }
+
+    fn found(
+        &mut self,
+        kind: u8,
+        name: &[u8],
+        offset: u64,
+        length: u64,
+    ) -> Result<Option<Found>, ArchiveError> {
+        let text = String::from_utf8_lossy(name);
+        let shown = text.trim_end_matches('/').to_owned();
+        let refuse = |reason| {
+            Ok(Some(Found::Refused {
+                name: shown.clone(),
+                reason: Reason::new(reason),
+            }))
+        };
+        match kind {
+            b'0' | 0 | b'7' if !text.ends_with('/') => {}
+            b'0' | 0 | b'7' | b'5' => return Ok(None),
+            b'1' | b'2' => {
+                if self.links.len() >= MAX_LINKS {
+                    return Err(self.damaged(format!("more than {MAX_LINKS} links")));
+                }
+                self.links.insert(plain(&shown));
+                return refuse("input/link");
+            }
+            b'S' => return refuse("input/sparse-file"),
+            _ => return refuse("input/no-file"),
+        }
+        if std::str::from_utf8(name).is_err() {
+            return refuse("input/broken-utf8");
+        }
+        if !self.is_plain(&shown) {
+            return refuse("input/bad-name");
+        }
+        Ok(Some(Found::File(Member {
+            name: plain(&shown),
+            offset,
+            length,
+        })))
+    }
+
+    /// Whether a name leads to a file below the archive, and to no other behind a link.
+    fn is_plain(&self, name: &str) -> bool {
+        if name.is_empty() || name.starts_with('/') || name.contains(['\\', '\0']) {
+            return false;
+        }
+        let name = plain(name);
+        let mut folders = name.match_indices('/').map(|(end, _)| &name[..end]);
+        !name.split('/').any(|part| part == "..")
+            && !name.is_empty()
+            && !self.links.contains(&name)
+            && !folders.any(|folder| self.links.contains(folder))
+    }
+}
+
+/// A name without `.` and doubled separators.
+fn plain(name: &str) -> String {
+    let parts: Vec<&str> = name
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    parts.join("/")
+}
+
+/// The `KEY=VALUE` of the first line of a list of properties.
+fn property(list: &[u8]) -> Option<&[u8]> {
+    let digits = list.iter().take(8).position(|byte| *byte == b' ')?;
+    let length: usize = std::str::from_utf8(&list[..digits]).ok()?.parse().ok()?;
+    let line = list.get(digits + 1..length)?;
+    line.strip_suffix(b"\n")
+}
+
+/// A number in a header: octal digits between spaces and zeros, or binary where the first bit is
+/// set.
+fn number(field: &[u8]) -> Option<u64> {
+    let (first, rest) = field.split_first()?;
+    if first & 0x80 != 0 {
+        let is_negative = first & 0x40 != 0;
+        let mut bytes = std::iter::once(first & 0x3f).chain(rest.iter().copied());
+        let value = bytes.try_fold(0_u64, |value, byte| {
+            value.checked_mul(256)?.checked_add(u64::from(byte))
+        });
+        return value.filter(|_| !is_negative);
+    }
+    let text = std::str::from_utf8(field).ok()?;
+    let digits = text.trim_matches(|c: char| c == ' ' || c == '\0');
+    if digits.is_empty() {
+        return Some(0);
+    }
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| u64::from_str_radix(digits, 8).ok())
+        .flatten()
+}
+
+/// The name in a header, of ustar with the folder that stands apart.
+fn header_name(header: &[u8; BLOCK]) -> Vec<u8> {
+    let text = |field: &[u8]| {
+        let end = field.iter().position(|byte| *byte == 0);
+        field[..end.unwrap_or(field.len())].to_vec()
+    };
+    let name = text(&header[..100]);
+    let folder = text(&header[345..500]);
+    // GNU's headers have other things in the folder's place.
+    if &header[257..263] != b"ustar\0" || folder.is_empty() {
+        return name;
+    }
+    [folder, name].join(&b'/')
+}
+
+/// The rows of an archive's samples: members that follow each other and have one name up to the
+/// first dot of its last part. An archive that is damaged yields what stands before the damage, and
+/// one row for that.
+pub(super) fn rows(
+    path: &Path,
+    config: &PairsConfig,
+    seed: u64,
+) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
+    let mut members = members(path)?;
+    let (path, config) = (path.to_owned(), config.clone());
+    let mut next: Option<(String, Vec<Part>)> = None;
+    let mut waiting: std::vec::IntoIter<Row> = Vec::new().into_iter();
+    Ok(Box::new(std::iter::from_fn(move || {
+        let holder = Holder {
+            path: &path,
+            is_archive: true,
+            config: &config,
+            seed,
+        };
+        loop {
+            if let Some(row) = waiting.next() {
+                return Some(Ok(row));
+            }
+            let mut sample = next.take();
+            // What ends the sample, if that is a row of its own.
+            let after: Option<Row> = loop {
+                match members.next() {
+                    Some(Ok(Found::File(member))) => {
+                        let (key, part) = part(member);
+                        match &mut sample {
+                            Some((its, parts)) if *its == key && parts.len() < MAX_PARTS => {
+                                parts.push(part);
+                            }
+                            Some(_) => {
+                                next = Some((key, vec![part]));
+                                break None;
+                            }
+                            None => sample = Some((key, vec![part])),
+                        }
+                    }
+                    Some(Ok(Found::Refused { name, reason })) => {
+                        break Some((holder.shown(&name), Err(reason)));
+                    }
+                    Some(Err(error @ ArchiveError::Damaged { .. })) => {
+                        tracing::warn!("{error}");
+                        let reason = Reason::new("input/damaged-archive");
+                        break Some((error.to_string(), Err(reason)));
+                    }
+                    Some(Err(error)) => return Some(Err(error.into())),
+                    None => break None,
+                }
+            };
+            if sample.is_none() && after.is_none() {
+                return None;
+            }
+            let rows = sample.map(|(key, parts)| holder.rows(&key, &parts));
+            let rows = rows.into_iter().flatten().chain(after);
+            waiting = rows.collect::<Vec<Row>>().into_iter();
+        }
+    })))
+}
+
+fn part(member: Member) -> (String, Part) {
+    let last = member.name.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = member.name[last..].find('.');
+    let end = dot.map_or(member.name.len(), |dot| last + dot);
+    let extension = member.name[end..].trim_start_matches('.');
+    let key = member.name[..end].to_owned();
+    let part = Part {
+        extension: extension.to_ascii_lowercase(),
+        offset: member.offset,
+        length: member.length,
+        name: member.name,
+    };
+    (key, part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header and content, padded to whole blocks.
+    fn member(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
+        member_of(name, kind, &format!("{:011o}\0", content.len()), content)
+    }
+
+    fn member_of(name: &str, kind: u8, length: &str, content: &[u8]) -> Vec<u8> {
+        let mut block = vec![0; BLOCK];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[124..136].copy_from_slice(length.as_bytes());
+        block[156] = kind;
+        block[257..263].copy_from_slice(b"ustar\0");
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        block.extend(content);
+        block.resize(block.len().next_multiple_of(BLOCK), 0);
+        block
+    }
+
+    fn found(bytes: &[u8]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        std::fs::write(&path, bytes).unwrap();
+        members(&path)
+            .unwrap()
+            .map(|found| match found {
+                Ok(Found::File(member)) => format!("{} {}", member.name, member.length),
+                Ok(Found::Refused { name, reason }) => format!("{name} {}", reason.name),
+                Err(ArchiveError::Damaged { problem, .. }) => problem,
+                Err(error) => panic!("{error}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn members_have_names_and_places_in_every_format() {
+        let long = format!("folder/{}.jpg", "x".repeat(150));
+        let pax = format!("{} path={long}\n", long.len() + 10);
+        assert_eq!(pax.len(), long.len() + 10);
+        let bytes = [
+            member("a/", b'5', b""),
+            member("./a/1.jpg", b'0', b"123"),
+            member("long", b'L', format!("{long}\0").as_bytes()),
+            member("cut", b'0', b"12"),
+            member("pax", b'x', pax.as_bytes()),
+            member("cut", b'0', &[1; 600]),
+            member("global", b'g', b"9 a=bcd\n"),
+            member("b", 0, b""),
+            vec![0; 2 * BLOCK],
+            b"anything".to_vec(),
+        ];
+        assert_eq!(
+            found(&bytes.concat()),
+            [
+                "a/1.jpg 3".to_owned(),
+                format!("{long} 2"),
+                format!("{long} 600"),
+                "b 0".to_owned()
+            ]
+        );
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let bytes = [
+            member("../up.jpg", b'0', b""),
+            member("/abs.jpg", b'0', b""),
+            member("a/../../up.jpg", b'0', b""),
+            member("d", b'2', b""),
+            member("d/x.jpg", b'0', b""),
+            member("./d//y.jpg", b'0', b""),
+            member("d", b'0', b""),
+            member("dev", b'3', b""),
+            member("e.jpg", b'0', b""),
+        ];
+        assert_eq!(
+            found(&bytes.concat()),
+            [
+                "../up.jpg input/bad-name",
+                "/abs.jpg input/bad-name",
+                "a/../../up.jpg input/bad-name",
+                "d input/link",
+                "d/x.jpg input/bad-name",
+                "./d//y.jpg input/bad-name",
+                "d input/bad-name",
+                "dev input/no-file",
+                "e.jpg 0"
+            ]
+        );
+    }
+
+    #[test]
+    fn lengths_that_lie_are_damage_and_take_no_memory() {
+        let whole = member("a.jpg", b'0', b"123");
+        for (bytes, expected) in [
+            (whole[..600].to_vec(), "a.jpg 3"),
+            (
+                whole[..514].to_vec(),
+                "a member of 3 bytes, and the archive ends at 514",
+            ),
+            (whole[..300].to_vec(), "it ends within a header"),
+            (vec![7; 700], "no header of a tar"),
+            (
+                member_of("a.jpg", b'0', "77777777777\0", b""),
+                "a member of 8589934591 bytes, and the archive ends at 512",
+            ),
+            (
+                member_of("a.jpg", b'0', "nine       \0", b""),
+                "a length that is no number",
+            ),
+            (member("n", b'L', &[b'x'; 5000]), "a name of 5000 bytes"),
+            (
+                member("n", b'x', &[b'x'; 70_000]),
+                "a list of properties of 70000 bytes",
+            ),
+            (
+                member("n", b'x', b"999 path=a\n"),
+                "a list of properties that is none",
+            ),
+            (
+                member("n", b'x', b"11 size=-1\n"),
+                "a length that is no number",
+            ),
+        ] {
+            assert_eq!(found(&bytes), [expected]);
+        }
+        let mut binary = member("a.jpg", b'0', b"");
+        binary[124..136].fill(0xff);
+        binary[124] = 0xbf;
+        assert_eq!(found(&binary), ["no header of a tar"]);
+        assert_eq!(number(&binary[124..136]), None);
+        assert_eq!(number(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]), Some(258));
+    }
+
+    #[test]
+    fn a_damaged_archive_yields_what_stands_before_the_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        let bytes = [
+            member("1.jpg", b'0', b"123"),
+            member("1.txt", b'0', b"a cat"),
+            member("2.jpg", b'0', b"456"),
+            member("1.json", b'0', b"{}"),
+            member("3.json", b'0', b"{\"caption\": \"a dog\"}"),
+            member("3.jpg", b'0', b"789"),
+            vec![1; BLOCK],
+        ];
+        std::fs::write(&path, bytes.concat()).unwrap();
+        let rows = rows(&path, &PairsConfig::default(), 0).unwrap();
+        let found: Vec<String> = rows
+            .map(|row| match row.unwrap() {
+                (shown, Ok(pair)) => format!("{shown} {}", pair.caption),
+                (shown, Err(reason)) if shown.contains("damaged") => reason.name.to_string(),
+                (shown, Err(reason)) => format!("{shown} {}", reason.name),
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "a.tar/1.jpg a cat",
+                "a.tar/2.jpg input/no-caption",
+                "a.tar/1 input/no-picture",
+                "a.tar/3.jpg a dog",
+                "input/damaged-archive"
+            ]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_end_without_panic(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..1500),
+            flip in 0_usize..2048,
+        ) {
+            found(&bytes);
+            let mut whole = [
+                member("n", b'x', b"10 path=a\n"),
+                member("1.jpg", b'0', b"123"),
+                member("1.txt", b'0', b"a"),
+            ]
+            .concat();
+            let at = flip % whole.len();
+            whole[at] ^= 1 << (flip % 8);
+            found(&whole);
+        }
+    }
+}
