@@ -158,18 +158,15 @@ impl BatchMaker {
         let next = self
             .draws(place, "next image")
             .random_bool(self.config.next_image_probability);
-        let has_space = self.config.space_prefix_probability > 0.0
-            && self
-                .draws(place, "space")
-                .random_bool(self.config.space_prefix_probability);
         let (mut tokens, mut token_count) = (Cow::Borrowed(view.tokens), view.token_count);
-        if has_space {
-            let spaced =
-                with_space_after_image(&tokens[..token_count], &self.tokenizer, self.shape.l)
-                    .map_err(|error| error.to_string())?;
-            token_count = spaced.len();
-            tokens = Cow::Owned(spaced);
-            tokens.to_mut().resize(self.shape.l, self.special.pad);
+        if let Some(probability) = self.config.space_prefix_probability {
+            let has_space = self.draws(place, "space").random_bool(probability);
+            let used = &tokens[..token_count];
+            let mut drawn = with_or_without_space(used, has_space, &self.tokenizer, self.shape.l)
+                .map_err(|error| error.to_string())?;
+            token_count = drawn.len();
+            drawn.resize(self.shape.l, self.special.pad);
+            tokens = Cow::Owned(drawn);
         }
         batch.tokens.extend_from_slice(&tokens);
         batch
@@ -224,10 +221,12 @@ impl BatchMaker {
     }
 }
 
-/// The tokens with a space before the text after the first image, at most `length` of them: where
-/// the space makes one more than fit, the text loses its end, not the special tokens after it.
-fn with_space_after_image(
+/// The tokens with or without a space before the text after the first image, at most `length` of
+/// them: where a space makes one more than fit, the text loses its end, not the special tokens
+/// after it.
+fn with_or_without_space(
     tokens: &[u32],
+    has_space: bool,
     tokenizer: &Tokenizer,
     length: usize,
 ) -> Result<Vec<u32>, Error> {
@@ -240,13 +239,14 @@ fn with_space_after_image(
         .iter()
         .position(|id| special.contains(*id))
         .map_or(tokens.len(), |text| start + text);
-    if start == end {
+    let text = tokenizer.decode(&tokens[start..end])?;
+    if start == end || text.starts_with(' ') == has_space {
         return Ok(tokens.to_vec());
     }
-    let text = tokenizer.decode(&tokens[start..end])?;
-    let mut spaced = tokenizer.encode_text(&format!(" {}", text.trim_start()))?;
-    spaced.truncate(length.saturating_sub(tokens.len() - (end - start)));
-    Ok([&tokens[..start], &spaced, &tokens[end..]].concat())
+    let space = if has_space { " " } else { "" };
+    let mut drawn = tokenizer.encode_text(&format!("{space}{}", text.trim_start()))?;
+    drawn.truncate(length.saturating_sub(tokens.len() - (end - start)));
+    Ok([&tokens[..start], &drawn, &tokens[end..]].concat())
 }
 
 /// An encoded picture and where its pixels go.

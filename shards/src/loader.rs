@@ -34,9 +34,10 @@ pub struct LoaderConfig {
     pub horizontal_flip: bool,
     /// How far the colours of a picture may be changed.
     pub colour_jitter: ColourJitter,
-    /// Probability that the text after an image begins with a space. 1/2 for pairs in Flamingo
-    /// (appendix B.1.2), where a prompt may or may not have one; 0 for windows of pages.
-    pub space_prefix_probability: f64,
+    /// Probability that the text after a row's first image begins with a space, drawn anew each
+    /// epoch: 1/2 for pairs in Flamingo (appendix B.1.2), as prompts come both ways. `None` leaves
+    /// the rows as they were packed.
+    pub space_prefix_probability: Option<f64>,
     /// Probability that the text of a row attends to the next image instead of the previous one;
     /// 1/2 in Flamingo (appendix A.3.2), drawn anew each epoch.
     pub next_image_probability: f64,
@@ -89,7 +90,7 @@ impl Default for LoaderConfig {
             frames_per_image: 1,
             horizontal_flip: false,
             colour_jitter: ColourJitter::default(),
-            space_prefix_probability: 0.0,
+            space_prefix_probability: None,
             next_image_probability: 0.5,
             shuffle_buffer: 1000,
             seed: 0,
@@ -129,7 +130,10 @@ impl LoaderConfig {
         }
         for (key, value) in [
             ("next_image_probability", self.next_image_probability),
-            ("space_prefix_probability", self.space_prefix_probability),
+            (
+                "space_prefix_probability",
+                self.space_prefix_probability.unwrap_or_default(),
+            ),
         ] {
             if !(0.0..=1.0).contains(&value) {
                 return refuse(key, value.to_string(), "it must be 0 to 1");

@@ -368,16 +368,24 @@ fn the_text_after_an_image_may_begin_with_a_space() {
         ..row(&tokenizer.special_ids())
     };
     row.tokens.resize(token_count + 4, pad);
-    let config = LoaderConfig {
-        space_prefix_probability: 1.0,
+    let drawing = |probability| LoaderConfig {
+        space_prefix_probability: Some(probability),
         ..looking(0.0)
     };
+    let config = drawing(1.0);
     let batch = batch_of(&row, &tokenizer, &config).unwrap();
     let expected = [&[bos, eoc, image][..], &spaced, &[eoc, eos]].concat();
     assert_eq!(batch.tokens[..expected.len()], expected);
     assert_eq!(batch.tokens.len(), row.tokens.len());
     let targets: usize = batch.loss_mask.iter().copied().map(usize::from).sum();
     assert_eq!(targets, expected.len() - 1, "all but the image");
+
+    // A row that was packed with one may lose it.
+    let mut with_space = row.clone();
+    with_space.tokens = batch.tokens.clone();
+    with_space.token_count = expected.len();
+    let without = batch_of(&with_space, &tokenizer, &drawing(0.0)).unwrap();
+    assert_eq!(without.tokens, row.tokens);
 
     // Without room for more, the text gives way and the row still ends as it should.
     row.tokens.truncate(token_count);
