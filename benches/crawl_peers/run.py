@@ -171,7 +171,13 @@ def images(args):
                                 "--resize_mode", "keep_ratio", "--encode_quality", "95", "--processes_count", "2",
                                 "--thread_count", "32", "--disable_all_reencoding", "False"], server,
                 lambda: sum(json.loads(path.read_text())["successes"] for path in theirs.glob("*_stats.json")))
-    print(json.dumps(psnr(out, root / "img")))
+        print(json.dumps({"what": "as stored", **psnr(out, root / "img")}), flush=True)
+        # Decoding and scaling alone: JPEG at half the colour resolution loses more than both.
+        few = args.work / "few.txt"
+        few.write_text("".join(pages[:25]))
+        lossless = m3w(args, out, few, "--set", "images.side_px=256", "--set", "images.encoding=png", "--set", "images.keep_original=false")
+        subprocess.run(list(map(str, lossless)), check=True, capture_output=True)
+        print(json.dumps({"what": "before encoding", **psnr(out, root / "img")}))
 
 
 SPIDER = """
