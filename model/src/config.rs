@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::language::LanguageConfig;
 use crate::{Error, Result};
 
 /// A whole model.
@@ -132,54 +133,20 @@ pub enum Activation {
     /// `x * Phi(x)` with the exact error function.
     #[default]
     Gelu,
+    /// GELU with the distribution approximated by tanh, as in GPT-2's released code.
+    GeluTanh,
     /// `x * sigmoid(1.702 x)`, OpenAI's CLIP.
     QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x * sigmoid(x)`.
+    Silu,
     /// `max(x, 0)^2` (So et al. 2021), the paper's new layers.
     SquaredRelu,
 }
 
-/// The own decoder: a Chinchilla-type transformer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LanguageConfig {
-    /// Rows of the embedding table. The tokenizer decides it: leave it out of the file and set it
-    /// by [`Config::with_vocabulary`].
-    #[serde(default)]
-    pub vocabulary: usize,
-    /// Channels of a token.
-    pub width: usize,
-    /// Layers.
-    pub layers: usize,
-    /// Attention heads; divide `width` into heads of even size.
-    pub heads: usize,
-    /// Width of the hidden feed-forward layer, as a multiple of `width`.
-    #[serde(default = "four")]
-    pub feed_forward_multiple: usize,
-    /// The longest sequence, in tokens.
-    #[serde(default = "default_positions")]
-    pub max_positions: usize,
-    /// Base of the rotary wavelengths (10 000 in Su et al. 2021).
-    #[serde(default = "default_rotary_base")]
-    pub rotary_base: f64,
-    /// Whether the output layer is the embedding table itself.
-    #[serde(default = "yes")]
-    pub tied_output: bool,
-}
-
 fn four() -> usize {
     4
-}
-
-fn default_positions() -> usize {
-    2048
-}
-
-fn default_rotary_base() -> f64 {
-    10_000.0
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Config {
@@ -231,15 +198,6 @@ impl Config {
                 "cross_attention.feed_forward_multiple",
                 gated.feed_forward_multiple,
             ),
-            ("language.vocabulary", language.vocabulary),
-            ("language.width", language.width),
-            ("language.layers", language.layers),
-            ("language.heads", language.heads),
-            (
-                "language.feed_forward_multiple",
-                language.feed_forward_multiple,
-            ),
-            ("language.max_positions", language.max_positions),
         ] {
             require(value > 0, setting, value, "it must be at least 1")?;
         }
@@ -261,18 +219,7 @@ impl Config {
             vision.heads,
             "it must divide vision.width",
         )?;
-        require(
-            language.width.is_multiple_of(2 * language.heads),
-            "language.heads",
-            language.heads,
-            "it must divide language.width into heads of even size",
-        )?;
-        require(
-            language.rotary_base > 1.0 && language.rotary_base.is_finite(),
-            "language.rotary_base",
-            language.rotary_base,
-            "it must be a number above 1",
-        )?;
+        language.validate()?;
         require(
             gated.every <= language.layers,
             "cross_attention.every",
@@ -282,7 +229,7 @@ impl Config {
     }
 }
 
-fn require(holds: bool, setting: &str, found: impl ToString, must: &str) -> Result<()> {
+pub(crate) fn require(holds: bool, setting: &str, found: impl ToString, must: &str) -> Result<()> {
     if holds {
         return Ok(());
     }

@@ -48,8 +48,25 @@ impl Linear {
         scale: f64,
     ) -> Result<Self> {
         let mut linear = Self::without_bias(parameters, name, shape, scale)?;
-        linear.bias = Some(parameters.get(&format!("{name}.bias"), &[shape[0]], Init::Zeros)?);
+        linear.add_bias(parameters, name)?;
         Ok(linear)
+    }
+
+    /// Gives it the bias called `name`, which starts at zero.
+    pub(crate) fn add_bias(&mut self, parameters: &mut ParameterStore, name: &str) -> Result<()> {
+        let outputs = self.weight.dim(0)?;
+        self.bias = Some(parameters.get(&format!("{name}.bias"), &[outputs], Init::Zeros)?);
+        Ok(())
+    }
+
+    /// The map to outputs `start .. start + count` alone. Shares the weight: splitting the product
+    /// instead would copy activations at every step.
+    pub(crate) fn rows(&self, start: usize, count: usize) -> Result<Self> {
+        let bias = self.bias.as_ref();
+        Ok(Self {
+            weight: self.weight.narrow(0, start, count)?,
+            bias: bias.map(|bias| bias.narrow(0, start, count)).transpose()?,
+        })
     }
 
     /// `[..., in]` to `[..., out]`.
@@ -75,44 +92,67 @@ impl Linear {
 /// Normalisation of the last axis to mean 0 and variance 1, then scale and shift.
 pub(crate) struct LayerNorm {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
+    epsilon: f32,
 }
 
 impl LayerNorm {
     pub(crate) fn new(parameters: &mut ParameterStore, name: &str, width: usize) -> Result<Self> {
+        Self::with(parameters, name, width, NORM_EPSILON, true)
+    }
+
+    pub(crate) fn with(
+        parameters: &mut ParameterStore,
+        name: &str,
+        width: usize,
+        epsilon: f32,
+        has_bias: bool,
+    ) -> Result<Self> {
         Ok(Self {
             weight: parameters.get(&format!("{name}.weight"), &[width], Init::Ones)?,
-            bias: parameters.get(&format!("{name}.bias"), &[width], Init::Zeros)?,
+            bias: has_bias
+                .then(|| parameters.get(&format!("{name}.bias"), &[width], Init::Zeros))
+                .transpose()?,
+            epsilon,
         })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let normal = input.contiguous()?.apply_op1(Normalize {
             is_centred: true,
-            epsilon: NORM_EPSILON,
+            epsilon: self.epsilon,
         })?;
-        Ok(normal
-            .broadcast_mul(&self.weight)?
-            .broadcast_add(&self.bias)?)
+        let scaled = normal.broadcast_mul(&self.weight)?;
+        Ok(match &self.bias {
+            Some(bias) => scaled.broadcast_add(bias)?,
+            None => scaled,
+        })
     }
 }
 
 /// Division of the last axis by its root mean square, then scale (Zhang and Sennrich 2019).
 pub(crate) struct RmsNorm {
     weight: Tensor,
+    epsilon: f32,
 }
 
 impl RmsNorm {
-    pub(crate) fn new(parameters: &mut ParameterStore, name: &str, width: usize) -> Result<Self> {
+    pub(crate) fn new(
+        parameters: &mut ParameterStore,
+        name: &str,
+        width: usize,
+        epsilon: f32,
+    ) -> Result<Self> {
         Ok(Self {
             weight: parameters.get(&format!("{name}.weight"), &[width], Init::Ones)?,
+            epsilon,
         })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let normal = input.contiguous()?.apply_op1(Normalize {
             is_centred: false,
-            epsilon: NORM_EPSILON,
+            epsilon: self.epsilon,
         })?;
         Ok(normal.broadcast_mul(&self.weight)?)
     }
@@ -122,8 +162,11 @@ impl RmsNorm {
 pub(crate) fn activate(activation: Activation, input: &Tensor) -> Result<Tensor> {
     Ok(match activation {
         Activation::Gelu => input.contiguous()?.apply_op1(Gelu)?,
+        Activation::GeluTanh => input.gelu()?,
         // sigmoid(z) = (1 + tanh(z / 2)) / 2
         Activation::QuickGelu => ((input * 0.851)?.tanh()?.affine(0.5, 0.5)? * input)?,
+        Activation::Relu => input.relu()?,
+        Activation::Silu => input.silu()?,
         Activation::SquaredRelu => input.relu()?.sqr()?,
     })
 }
@@ -145,16 +188,29 @@ pub(crate) fn join_heads(input: &Tensor) -> Result<Tensor> {
         .reshape((batch, tokens, heads * head_dim))?)
 }
 
+/// `[B, heads, T, D]` to `[B, heads * repeats, T, D]`, each head so many times in a row.
+pub(crate) fn repeat_heads(input: &Tensor, repeats: usize) -> Result<Tensor> {
+    if repeats == 1 {
+        return Ok(input.clone());
+    }
+    let (batch, heads, tokens, head_dim) = input.dims4()?;
+    Ok(input
+        .unsqueeze(2)?
+        .broadcast_as((batch, heads, repeats, tokens, head_dim))?
+        .reshape((batch, heads * repeats, tokens, head_dim))?)
+}
+
 /// Softmax attention: queries `[B, H, T, D]`, keys and values `[B, H, S, D]`, to `[B, H, T, D]`.
 ///
-/// `bias` gets no gradient; it is added to the scores `[B, H, T, S]` and broadcast to them.
+/// `bias` gets no gradient; it is added to the scores `[B, H, T, S]`, `scale` times the products,
+/// and broadcast to them.
 pub(crate) fn attend(
     queries: &Tensor,
     keys: &Tensor,
     values: &Tensor,
     bias: Option<&Tensor>,
+    scale: f32,
 ) -> Result<Tensor> {
-    let scale = (queries.dim(D::Minus1)? as f32).powf(-0.5);
     let scores = queries.matmul(&keys.t()?)?;
     let bias = match bias {
         Some(bias) => bias.detach(),
@@ -163,6 +219,11 @@ pub(crate) fn attend(
     let bias = bias.broadcast_as(scores.shape())?;
     let weights = scores.apply_op2(&bias, BiasedSoftmax { scale })?;
     Ok(weights.matmul(values)?)
+}
+
+/// The usual factor of attention scores, `head_dim^-1/2` (Vaswani et al. 2017).
+pub(crate) fn score_scale(queries: &Tensor) -> Result<f32> {
+    Ok((queries.dim(D::Minus1)? as f32).powf(-0.5))
 }
 
 /// A score so low that its softmax weight is exactly 0 beside any real score, and finite, so that

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, split_heads};
+use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
@@ -152,11 +152,13 @@ impl Layer {
     fn forward(&self, media: &Tensor, latents: &Tensor) -> Result<Tensor> {
         let normal = self.latents_norm.forward(latents)?;
         let sources = Tensor::cat(&[&self.media_norm.forward(media)?, &normal], 1)?;
+        let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
         let attended = attend(
-            &split_heads(&self.queries.forward(&normal)?, self.heads)?,
+            &queries,
             &split_heads(&self.keys.forward(&sources)?, self.heads)?,
             &split_heads(&self.values.forward(&sources)?, self.heads)?,
             None,
+            score_scale(&queries)?,
         )?;
         let latents = (latents + self.output.forward(&join_heads(&attended)?)?)?;
         Ok((&latents + self.feed_forward.forward(&latents)?)?)

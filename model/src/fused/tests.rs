@@ -148,6 +148,8 @@ fn a_turn_agrees_with_the_composed_one() {
     let turn = Turn {
         cosines: angles.iter().map(|angle| angle.cos()).collect(),
         sines: angles.iter().map(|angle| angle.sin()).collect(),
+        half: 2,
+        is_interleaved: false,
         is_inverse: false,
     };
     let table = |values: &[f32]| Tensor::from_slice(values, (3, 2), &Device::Cpu).unwrap();
@@ -167,6 +169,33 @@ fn a_turn_agrees_with_the_composed_one() {
             Tensor::cat(&turned, 2).unwrap().reshape((6, 4)).unwrap()
         },
     );
+}
+
+#[test]
+fn pairs_side_by_side_turn_as_pairs_apart_do_and_the_rest_stays() {
+    let apart = Turn {
+        cosines: [0.6, 0.8].into(),
+        sines: [0.8, -0.6].into(),
+        half: 2,
+        is_interleaved: false,
+        is_inverse: false,
+    };
+    let beside = Turn {
+        is_interleaved: true,
+        ..apart.clone()
+    };
+    let input = numbers(1, 5, 0.3);
+    let order = |indices: [u32; 5]| Tensor::new(&indices, &Device::Cpu).unwrap();
+    let sorted = input.index_select(&order([0, 2, 1, 3, 4]), 1).unwrap();
+    let found = input.apply_op1(beside.clone()).unwrap();
+    let expected = sorted.apply_op1(apart).unwrap();
+    let expected = expected.index_select(&order([0, 2, 1, 3, 4]), 1).unwrap();
+    assert_close("result", &found, &expected);
+    let back = Turn {
+        is_inverse: true,
+        ..beside
+    };
+    assert_close("turned back", &found.apply_op1(back).unwrap(), &input);
 }
 
 #[test]

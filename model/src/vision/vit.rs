@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use crate::config::{Activation, VisionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, split_heads};
+use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The encoder: `[M, 3, H, W]` pictures to `[M, patches, width]` tokens.
@@ -167,11 +167,13 @@ impl Layer {
 
     fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
         let normal = self.attention_norm.forward(hidden)?;
+        let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
         let attended = attend(
-            &split_heads(&self.queries.forward(&normal)?, self.heads)?,
+            &queries,
             &split_heads(&self.keys.forward(&normal)?, self.heads)?,
             &split_heads(&self.values.forward(&normal)?, self.heads)?,
             None,
+            score_scale(&queries)?,
         )?;
         let hidden = (hidden + self.output.forward(&join_heads(&attended)?)?)?;
         let normal = self.feed_forward_norm.forward(&hidden)?;
