@@ -67,7 +67,7 @@ pub use gated_xattn::{GatedBlock, MaskedCrossAttention, MediaKeysValues, MediaMa
 pub use generate::{
     Continuation, GenerateOptions, Generated, generate, generate_batch, log_probabilities,
 };
-pub use import::reference_name;
+pub use import::{language_name, reference_name};
 pub use init::{Group, ParameterStore};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
 pub use language::{Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, Positions};
