@@ -12,12 +12,16 @@ use crate::inputs::{Inputs, SpecialTokens};
 use crate::language::{Decoder, LanguageModel, LayerCache, Positions};
 use crate::loss::cross_entropy;
 use crate::media::{Attended, Media};
+use crate::ops::Linear;
 use crate::resampler::Resampler;
-use crate::vision::VisionTransformer;
+use crate::vision::VisionEncoder;
 use crate::{Error, Result};
 
 /// Where the language model stands among the parameters.
 const LANGUAGE_PREFIX: &str = "lang_encoder.";
+
+/// The map from latents to the width of text.
+const LATENT_MAP: &str = "lang_encoder.gated_cross_attn_layer.latent_map";
 
 /// A Flamingo.
 ///
@@ -28,8 +32,10 @@ pub struct Flamingo {
     special: SpecialTokens,
     parameters: BTreeMap<String, Tensor>,
     variables: BTreeMap<String, Var>,
-    vision: VisionTransformer,
+    vision: VisionEncoder,
     resampler: Resampler,
+    /// From latents to the width of text, where the gated blocks read that.
+    latent_map: Option<Linear>,
     /// One place for each layer of the language model.
     gated_blocks: Vec<Option<GatedBlock>>,
     language: Box<dyn LanguageModel>,
@@ -58,16 +64,23 @@ impl Flamingo {
         config.validate()?;
         check_special_tokens(&special, config.language.vocabulary)?;
         let store = &mut parameters;
-        let vision = VisionTransformer::new(&config.vision, store, "vision_encoder")?;
+        let vision = VisionEncoder::new(&config.vision, store, "vision_encoder")?;
         let width = config.vision.width;
         let resampler = Resampler::new(&config.resampler, width, store, "perceiver.")?;
         let language = Decoder::new(&config.language, store, LANGUAGE_PREFIX)?;
+        let text_width = config.language.width;
+        let latent_map = config
+            .cross_attention
+            .reads_text_width
+            .then(|| Linear::without_bias(store, LATENT_MAP, [text_width, width], 1.0))
+            .transpose()?;
+        let media_width = latent_map.as_ref().map_or(width, |_| text_width);
         let gated_layers = config.gated_layers();
         let path = Decoder::layers_path(config.language.family);
         let gated_blocks = (0..config.language.layers)
             .map(|layer| {
                 let prefix = format!("{LANGUAGE_PREFIX}{path}.{layer}.gated_cross_attn_layer.");
-                let widths = [config.language.width, width];
+                let widths = [text_width, media_width];
                 gated_layers
                     .contains(&layer)
                     .then(|| GatedBlock::new(&config.cross_attention, widths, store, &prefix))
@@ -82,6 +95,7 @@ impl Flamingo {
             variables,
             vision,
             resampler,
+            latent_map,
             gated_blocks,
             language: Box::new(language),
         })
@@ -244,6 +258,10 @@ impl Flamingo {
         let latents = known
             .index_select(&place, 0)?
             .reshape((batch, images, latents, width))?;
+        let latents = match &self.latent_map {
+            Some(map) => map.forward(&latents)?,
+            None => latents,
+        };
         Media::new(&self.gated_blocks, &latents)
     }
 

@@ -59,7 +59,8 @@ pub mod train;
 mod vision;
 
 pub use config::{
-    Activation, Attend, Config, CrossAttentionConfig, Placement, ResamplerConfig, VisionConfig,
+    Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
+    VisionConfig,
 };
 pub use error::{Error, Result};
 pub use flamingo::{Flamingo, Place, parameter_counts};
@@ -78,4 +79,4 @@ pub use resampler::Resampler;
 pub use score::score_candidates;
 pub use torch::read_torch;
 pub use train::Checkpoint;
-pub use vision::VisionTransformer;
+pub use vision::{Nfnet, VisionEncoder, VisionTransformer};

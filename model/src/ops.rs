@@ -211,7 +211,16 @@ pub(crate) fn attend(
     bias: Option<&Tensor>,
     scale: f32,
 ) -> Result<Tensor> {
-    let scores = queries.matmul(&keys.t()?)?;
+    weigh(&queries.matmul(&keys.t()?)?, values, bias, scale)
+}
+
+/// The rest of [`attend`], from the products of queries and keys `[B, H, T, S]`.
+pub(crate) fn weigh(
+    scores: &Tensor,
+    values: &Tensor,
+    bias: Option<&Tensor>,
+    scale: f32,
+) -> Result<Tensor> {
     let bias = match bias {
         Some(bias) => bias.detach(),
         None => Tensor::zeros(scores.dim(D::Minus1)?, DType::F32, scores.device())?,

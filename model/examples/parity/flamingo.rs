@@ -35,12 +35,13 @@ pub(crate) fn sizes(config: &Value) -> Outcome<Config> {
             width: number(vision, "width", 768),
             layers: number(vision, "layers", 12),
             heads: number(vision, "heads", 12),
-            feed_forward_multiple: vision["mlp_ratio"].as_f64().unwrap_or(4.0) as usize,
+            feed_forward_multiple: vision["mlp_ratio"].as_f64().unwrap_or(4.0),
             activation: if is_quick {
                 Activation::QuickGelu
             } else {
                 Activation::Gelu
             },
+            nfnet: None,
         },
         resampler: resampler_sizes(&config["perceiver"]),
         cross_attention: gated,

@@ -16,8 +16,7 @@ use crate::{Outcome, Tensors, number};
 /// Runs a case; `None` for a kind that this crate has no module for.
 pub(crate) fn run_case(path: &Path, config: &Value) -> Outcome<Option<Comparison>> {
     let run = match config["kind"].as_str() {
-        // Embeddings of an image's number exist in the reference and in no checkpoint.
-        Some("perceiver_resampler") if config["max_num_media"].is_null() => resampler,
+        Some("perceiver_resampler") => resampler,
         Some("masked_xattn") => masked_attention,
         Some("gated_xattn_block") => gated_block,
         _ => return Ok(None),
@@ -61,6 +60,8 @@ pub(crate) fn resampler_sizes(sizes: &Value) -> ResamplerConfig {
         feed_forward_multiple: number(sizes, "ff_mult", 4),
         activation: Activation::Gelu,
         max_frames: number(sizes, "max_num_frames", 0),
+        max_images: number(sizes, "max_num_media", 0),
+        own_latent_maps: false,
     }
 }
 
@@ -107,6 +108,7 @@ pub(crate) fn cross_attention(config: &Value) -> (CrossAttentionConfig, [usize; 
         },
         // The recorded outputs have it.
         text_before_images_averages_all: true,
+        reads_text_width: false,
         initial_gate: 0.0,
     };
     let widths = [number(config, "dim", 0), number(config, "dim_visual", 0)];

@@ -47,6 +47,10 @@ pub struct LanguageConfig {
     /// Channels of a head that turn with the position, where it is not all of them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rotary_channels: Option<usize>,
+    /// Attention scores depend on the distance of two tokens through a learnt map of it (Dai et al.
+    /// 2019, as in Chinchilla) instead of turned channels; our own decoder only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub relative_positions: bool,
     /// Positions are divided by this before channels turn (`rope_scaling` of type `linear`).
     #[serde(default, skip_serializing_if = "is_default")]
     pub rotary_stretch: Option<f64>,
@@ -166,6 +170,7 @@ impl LanguageConfig {
     pub(super) fn turning_channels(&self) -> usize {
         match self.family {
             Family::Mpt | Family::MosaicGpt | Family::Opt | Family::Gpt2 => 0,
+            Family::Chinchilla if self.relative_positions => 0,
             Family::Chinchilla | Family::GptNeox | Family::Llama | Family::GptJ => {
                 self.rotary_channels.unwrap_or(self.head_channels())
             }
@@ -198,6 +203,13 @@ impl LanguageConfig {
             "language.rotary_channels",
             turning,
             "it must be even and at most the channels of a head",
+        )?;
+        let is_possible = self.family == Family::Chinchilla && self.width.is_multiple_of(2);
+        require(
+            !self.relative_positions || is_possible,
+            "language.relative_positions",
+            self.relative_positions,
+            "only our own decoder of even width has them",
         )?;
         require(
             self.heads.is_multiple_of(self.key_value_head_count()),
@@ -242,6 +254,7 @@ impl Default for LanguageConfig {
             max_positions: default_positions(),
             rotary_base: default_rotary_base(),
             rotary_channels: None,
+            relative_positions: false,
             rotary_stretch: None,
             alibi_bias_max: None,
             tied_output: yes(),

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use super::config::{Family, LanguageConfig};
 use super::layer::{Layer, Norm};
 use super::names::Names;
-use super::positions::alibi_slopes;
+use super::positions::{Distances, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
 use crate::fused::Turn;
 use crate::init::{Init, ParameterStore};
@@ -193,7 +193,12 @@ impl LanguageModel for Decoder {
                 found: (start + count).to_string(),
             });
         }
-        Positions::new(start, count, padding, &self.slopes, self.turn(start, count))
+        let mut positions = Positions::new(start, count, padding, &self.slopes)?;
+        positions.turn = self.turn(start, count);
+        if self.config.relative_positions {
+            positions.distances = Some(Distances::new(start, count, self.config.width)?);
+        }
+        Ok(positions)
     }
 
     fn embed(&self, tokens: &Tensor, positions: &Positions) -> Result<Tensor> {

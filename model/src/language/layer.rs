@@ -4,18 +4,20 @@ use candle_core::Tensor;
 
 use super::config::{Biases, Family, LanguageConfig};
 use super::names::{Names, QueryKeyValueNames};
+use super::positions::Distances;
 use super::{LayerCache, Positions};
 use crate::Result;
 use crate::config::Activation;
 use crate::init::{Init, ParameterStore};
 use crate::ops::{
-    LayerNorm, Linear, RmsNorm, activate, attend, join_heads, repeat_heads, split_heads,
+    LayerNorm, Linear, RmsNorm, activate, attend, join_heads, repeat_heads, split_heads, weigh,
 };
 
 pub(super) struct Layer {
     attention_norm: Norm,
     query_key_value: QueryKeyValue,
     query_key_norms: Option<[LayerNorm; 2]>,
+    relative: Option<RelativePositions>,
     output: Linear,
     feed_forward_norm: Option<Norm>,
     gate: Option<Linear>,
@@ -38,6 +40,48 @@ enum Order {
     NormsLast,
     /// Norm and part; the sum of both parts at once.
     Parallel,
+}
+
+/// What distance means to attention (Dai et al. 2019, section 3.3): the score of a query and a key
+/// is `(query + content) * key + (query + place) * map(distance)`.
+struct RelativePositions {
+    map: Linear,
+    /// `[heads, 1, head_dim]`, as is `place`.
+    content: Tensor,
+    place: Tensor,
+}
+
+impl RelativePositions {
+    fn new(config: &LanguageConfig, parameters: &mut ParameterStore, name: &str) -> Result<Self> {
+        let (heads, channels) = (config.heads, config.head_channels());
+        let shape = [heads * channels, config.width];
+        let mut bias = |part: &str| -> Result<Tensor> {
+            let name = format!("{name}.self_attn.{part}");
+            let bias = parameters.get(&name, &[heads, channels], Init::Zeros)?;
+            Ok(bias.unsqueeze(1)?)
+        };
+        let (content, place) = (bias("r_w_bias")?, bias("r_r_bias")?);
+        let name = format!("{name}.self_attn.r_proj");
+        Ok(Self {
+            map: Linear::without_bias(parameters, &name, shape, 1.0)?,
+            content,
+            place,
+        })
+    }
+
+    /// Products of queries `[B, H, T, D]` and keys `[B, H, S, D]`, `[B, H, T, S]`.
+    fn scores(&self, queries: &Tensor, keys: &Tensor, distances: &Distances) -> Result<Tensor> {
+        let (batch, heads, count, _) = queries.dims4()?;
+        let total = keys.dim(2)?;
+        let content = queries.broadcast_add(&self.content)?.matmul(&keys.t()?)?;
+        let waves = self.map.forward(&distances.waves.unsqueeze(0)?)?;
+        let waves = split_heads(&waves, heads)?; // [1, H, distances, D]
+        let placed = queries.broadcast_add(&self.place)?;
+        let by_distance = placed.broadcast_matmul(&waves.t()?)?; // [B, H, T, distances]
+        let shape = (batch, heads, count, total);
+        let of = distances.of.broadcast_as(shape)?.contiguous()?;
+        Ok((content + by_distance.contiguous()?.gather(&of, 3)?)?)
+    }
 }
 
 /// Maps to queries, keys and values.
@@ -102,6 +146,10 @@ impl Layer {
             has_bias,
         )?;
         let query_key_value = QueryKeyValue::new(config, names, parameters, name)?;
+        let relative = config
+            .relative_positions
+            .then(|| RelativePositions::new(config, parameters, name))
+            .transpose()?;
         let order = match (config.parallel_residual, config.norms_last) {
             (true, _) => Order::Parallel,
             (false, true) => Order::NormsLast,
@@ -112,6 +160,7 @@ impl Layer {
             attention_norm: norm(parameters, names.attention_norm)?,
             query_key_value,
             query_key_norms,
+            relative,
             output,
             feed_forward_norm: names
                 .feed_forward_norm
@@ -191,7 +240,14 @@ impl Layer {
             repeat_heads(&values, repeats)?,
         );
         let bias = positions.bias.as_ref();
-        let attended = attend(&queries, &keys, &values, bias, self.attention_scale)?;
+        let scale = self.attention_scale;
+        let attended = match (&self.relative, &positions.distances) {
+            (Some(relative), Some(distances)) => {
+                let scores = relative.scores(&queries, &keys, distances)?;
+                weigh(&scores, &values, bias, scale)?
+            }
+            _ => attend(&queries, &keys, &values, bias, scale)?,
+        };
         self.output.forward(&join_heads(&attended)?)
     }
 

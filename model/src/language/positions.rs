@@ -20,6 +20,41 @@ pub struct Positions {
     /// token sees all, evenly.
     pub(super) bias: Option<Tensor>,
     pub(super) turn: Option<Turn>,
+    pub(super) distances: Option<Distances>,
+}
+
+/// How far apart two tokens are, for attention that learns what distance means.
+pub(super) struct Distances {
+    /// Waves of distances 0, 1, …, `[start + T, width]`.
+    pub(super) waves: Tensor,
+    /// Each token's distance to each it may see, `[T, start + T]` u32; 0 to the others.
+    pub(super) of: Tensor,
+}
+
+impl Distances {
+    pub(super) fn new(start: usize, count: usize, width: usize) -> Result<Self> {
+        let total = start + count;
+        // Sines in the first half of the channels, cosines in the second (Dai et al. 2019,
+        // released code).
+        let angle = |distance: usize, channel: usize| {
+            let rate = 10_000_f64.powf(-2.0 * channel as f64 / width as f64);
+            distance as f64 * rate
+        };
+        let waves: Vec<f32> = (0..total)
+            .flat_map(|distance| {
+                let half = 0..width / 2;
+                let sines = half.clone().map(move |at| angle(distance, at).sin() as f32);
+                sines.chain(half.map(move |at| angle(distance, at).cos() as f32))
+            })
+            .collect();
+        let of: Vec<u32> = (start..total)
+            .flat_map(|query| (0..total).map(move |key| query.saturating_sub(key) as u32))
+            .collect();
+        Ok(Self {
+            waves: Tensor::from_vec(waves, (total, width), &Device::Cpu)?,
+            of: Tensor::from_vec(of, (count, total), &Device::Cpu)?,
+        })
+    }
 }
 
 impl Positions {
@@ -29,7 +64,6 @@ impl Positions {
         count: usize,
         padding: &[usize],
         slopes: &[f32],
-        turn: Option<Turn>,
     ) -> Result<Self> {
         let is_padded = padding.iter().any(|count| *count > 0);
         let padding = if is_padded { padding } else { &[] };
@@ -42,7 +76,8 @@ impl Positions {
             count,
             padding: padding.to_vec(),
             bias,
-            turn,
+            turn: None,
+            distances: None,
         })
     }
 }
@@ -116,7 +151,7 @@ mod tests {
             has_slopes in proptest::bool::ANY,
         ) {
             let slopes = if has_slopes { vec![0.5, 0.25] } else { vec![] };
-            let positions = Positions::new(start, count, &padding, &slopes, None).unwrap();
+            let positions = Positions::new(start, count, &padding, &slopes).unwrap();
             let Some(bias) = positions.bias else {
                 prop_assert!(count == 1 && !has_slopes && padding.iter().all(|count| *count == 0));
                 return Ok(());
