@@ -12,7 +12,9 @@ mod align;
 mod build;
 mod crawl;
 mod demo;
+mod describe;
 mod generate;
+mod import;
 mod pack;
 mod stats;
 mod tokenizer;
@@ -40,6 +42,8 @@ enum Command {
     Verify(verify::Verify),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
+    Describe(describe::Describe),
+    Import(import::Import),
     Generate(generate::Generate),
 }
 
@@ -61,6 +65,8 @@ impl Cli {
             Command::Verify(command) => command.run(),
             Command::Tokenizer(command) => command.run(),
             Command::Train(command) => command.run(),
+            Command::Describe(command) => command.run(),
+            Command::Import(command) => command.run(),
             Command::Generate(command) => command.run(),
         }
     }

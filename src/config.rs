@@ -135,7 +135,7 @@ pub fn load<C: DeserializeOwned>(file: Option<&Path>, assignments: &[String]) ->
     C::deserialize(toml::Value::Table(table)).map_err(|error| anyhow!("{origin}: {error}"))
 }
 
-fn assign(table: &mut toml::Table, assignment: &str) -> Result<()> {
+pub(crate) fn assign(table: &mut toml::Table, assignment: &str) -> Result<()> {
     let (path, value) = assignment.split_once('=').with_context(|| {
         format!("`--set {assignment}` has no `=`: write `--set section.key=value`")
     })?;

@@ -24,6 +24,7 @@ pub mod config;
 pub mod corpus;
 pub mod crawl;
 pub mod demo;
+pub mod imported;
 pub mod input;
 pub mod journal;
 pub mod metrics;
@@ -37,6 +38,7 @@ pub mod retry;
 pub mod seen;
 pub mod source;
 pub mod summary;
+pub mod trained;
 pub mod trainer;
 pub mod view;
 

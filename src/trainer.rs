@@ -225,40 +225,6 @@ pub fn inputs(batch: &Batch) -> Result<Inputs> {
     )?)
 }
 
-/// A trained model with what is needed to ask it something.
-pub struct TrainedModel {
-    /// The model, frozen.
-    pub model: Flamingo,
-    /// Its tokenizer.
-    pub tokenizer: Tokenizer,
-    /// How pictures become pixels.
-    pub loader: LoaderConfig,
-}
-
-impl TrainedModel {
-    /// Loads the model of a run.
-    ///
-    /// # Errors
-    ///
-    /// If the directory holds no run, or a file of it is damaged.
-    pub fn load(directory: &Path) -> Result<Self> {
-        let path = directory.join("train.toml");
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "{} holds no training run: give the --out of an `m3w train`",
-                directory.display()
-            )
-        })?;
-        let file: TrainFile =
-            toml::from_str(&text).with_context(|| format!("cannot use {}", path.display()))?;
-        Ok(Self {
-            model: Flamingo::load(&directory.join("checkpoint"))?,
-            tokenizer: Tokenizer::from_file(&directory.join("tokenizer.json"))?,
-            loader: file.loader,
-        })
-    }
-}
-
 struct RunDirectory {
     root: PathBuf,
 }

@@ -326,27 +326,3 @@ fn check_special_tokens(special: &SpecialTokens, vocabulary: usize) -> Result<()
         _ => Ok(()),
     }
 }
-
-/// How many parameters a model of this configuration has, by [`Group`] name, in the order a
-/// picture meets them. Allocates no weights.
-///
-/// # Errors
-/// The configuration cannot be built.
-pub fn parameter_counts(config: &Config) -> Result<Vec<(String, usize)>> {
-    let special = SpecialTokens {
-        image: 0,
-        end_of_chunk: 0,
-        bos: 0,
-        eos: 0,
-        pad: 0,
-    };
-    let model = Flamingo::new(config, special, ParameterStore::describing())?;
-    let mut counts = BTreeMap::<Group, usize>::new();
-    for (name, tensor) in model.parameters() {
-        *counts.entry(Group::of(name)).or_default() += tensor.elem_count();
-    }
-    Ok(counts
-        .into_iter()
-        .map(|(group, count)| (group.name().to_owned(), count))
-        .collect())
-}

@@ -38,6 +38,7 @@
 //! ```
 
 mod config;
+mod describe;
 mod error;
 mod flamingo;
 mod fused;
@@ -62,13 +63,17 @@ pub use config::{
     Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
     VisionConfig,
 };
+pub use describe::{DescribedParameter, Description, parameter_counts, preset, preset_names};
 pub use error::{Error, Result};
-pub use flamingo::{Flamingo, Place, parameter_counts};
+pub use flamingo::{Flamingo, Place};
 pub use gated_xattn::{GatedBlock, MaskedCrossAttention, MediaKeysValues, MediaMask};
 pub use generate::{
     Continuation, GenerateOptions, Generated, generate, generate_batch, log_probabilities,
 };
-pub use import::{language_name, reference_name};
+pub use import::{
+    Assembled, ImportSummary, Published, assemble, language_name, read_weights, reference_name,
+    vision_sizes,
+};
 pub use init::{Group, ParameterStore};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
 pub use language::{Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, Positions};

@@ -271,3 +271,26 @@ impl FeedForward {
         self.fall.forward(&activate(self.activation, &inner)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_embeddings_stretch_over_a_longer_clip() {
+        let known: Vec<f32> = (0..8).map(|frame| (frame * frame) as f32).collect();
+        let known = Tensor::from_vec(known, (8, 1), &Device::Cpu).unwrap();
+        let stretched = |frames: usize| -> Vec<f32> {
+            let embeddings = frame_embeddings(&known, frames).unwrap();
+            embeddings.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        assert_eq!(stretched(3), [0.0, 1.0, 4.0]);
+        assert_eq!(stretched(8)[7], 49.0);
+        // Fifteen frames: every second one is a known one, the others lie half way.
+        let fifteen = stretched(15);
+        assert_eq!(fifteen[..5], [0.0, 0.5, 1.0, 2.5, 4.0]);
+        let thirty = stretched(30);
+        assert_eq!((thirty[0], thirty[29]), (0.0, 49.0));
+        assert!(thirty.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}

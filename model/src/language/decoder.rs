@@ -112,6 +112,11 @@ impl Decoder {
         Names::of(family).layers
     }
 
+    /// Where this family's embedding table stands below `lang_encoder.`.
+    pub(crate) fn embeddings_path(family: Family) -> &'static str {
+        Names::of(family).embeddings
+    }
+
     /// The turn of queries and keys at positions `start .. start + count`: channels `i` and
     /// `i + half` of a head, or in GPT-J `2 i` and `2 i + 1`, turn together by
     /// `position * base^(-i / half)`.

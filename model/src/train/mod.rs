@@ -15,6 +15,7 @@ use crate::init::Group;
 use crate::{Error, Result};
 
 pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::save_parts;
 pub use schedule::Schedule;
 pub use step::{StepReport, Trainer};
 
