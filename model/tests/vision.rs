@@ -1,8 +1,4 @@
 //! Vision encoders beside recorded outputs; each golden's recipe stands beside it.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed test may panic, in its helpers too"
-)]
 
 use std::collections::BTreeMap;
 

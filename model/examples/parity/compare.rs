@@ -4,24 +4,29 @@ use candle_core::{DType, Tensor};
 
 use crate::Outcome;
 
-/// Bounds within which a pair of values agrees: either suffices.
+/// Bounds within which a pair of values agrees: one of them suffices.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) absolute: f32,
     pub(crate) relative: f32,
+    /// Relative to the tensor's largest value.
+    pub(crate) of_largest: f32,
 }
 
 /// Of outputs.
 pub(crate) const OUTPUT: Bounds = Bounds {
     absolute: 2e-5,
     relative: 1e-4,
+    of_largest: 0.0,
 };
 
 /// Of gradients and their norms. A norm that is 0 in exact arithmetic is rounding noise on both
-/// sides, which the absolute bound lets pass.
+/// sides, which the absolute bound lets pass; so is a small value among large ones, whose noise is
+/// theirs.
 pub(crate) const GRADIENT: Bounds = Bounds {
     absolute: 2e-5,
     relative: 1e-3,
+    of_largest: 1e-5,
 };
 
 /// Of losses and weights after some steps: AdamW divides by small second moments, so that tiny
@@ -29,6 +34,7 @@ pub(crate) const GRADIENT: Bounds = Bounds {
 pub(crate) const TRAINED: Bounds = Bounds {
     absolute: 1e-3,
     relative: 1e-3,
+    of_largest: 0.0,
 };
 
 /// How far a case is from the reference.
@@ -42,7 +48,7 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Compares two tensors: each pair of values must agree within one of the two bounds.
+    /// Compares two tensors: each pair of values must agree within one of the bounds.
     pub(crate) fn add(
         &mut self,
         name: &str,
@@ -50,7 +56,11 @@ impl Comparison {
         expected: &Tensor,
         bounds: Bounds,
     ) -> Outcome<()> {
-        let Bounds { absolute, relative } = bounds;
+        let Bounds {
+            absolute,
+            relative,
+            of_largest,
+        } = bounds;
         if found.elem_count() != expected.elem_count() {
             let (found, expected) = (found.dims(), expected.dims());
             self.failures
@@ -64,6 +74,7 @@ impl Comparison {
         let scale = expected
             .iter()
             .fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
+        let absolute = absolute.max(of_largest * scale);
         let mut worst = 0.0_f32;
         let mut is_within = true;
         for (found, expected) in found.iter().zip(&expected) {

@@ -14,6 +14,7 @@ use crate::{Outcome, Tensors};
 const EXACT: Bounds = Bounds {
     absolute: 0.0,
     relative: 0.0,
+    of_largest: 0.0,
 };
 
 /// One step of 8 bits, normalised.
@@ -116,6 +117,7 @@ pub(crate) fn pictures(path: &Path, config: &Value) -> Outcome<Comparison> {
         let bounds = Bounds {
             absolute: ONE_STEP,
             relative: 0.0,
+            of_largest: 0.0,
         };
         comparison.add(&format!("picture {at}"), &found, expected, bounds)?;
         let is_equal = (found - expected)?.abs()?.lt(1e-6)?;

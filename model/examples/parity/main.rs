@@ -4,7 +4,8 @@
 //! files and the kind and sizes of each, and runs every case, or those whose file's name holds one
 //! of the words.
 //!
-//! An output agrees within 2e-5 absolute or 1e-4 relative, a gradient within 2e-5 or 1e-3, a
+//! An output agrees within 2e-5 absolute or 1e-4 relative, a gradient within 2e-5, 1e-3 or 1e-5 of
+//! its tensor's largest, a
 //! gradient's norm within 1e-3 relative, what comes of training steps within 1e-3; generated tokens
 //! and what is read from files agree exactly; pictures within one step of 8 bits, and in more than
 //! 99 of 100 values exactly. Prints for each case the largest absolute error, the largest error

@@ -12,16 +12,18 @@ pub(crate) struct Normalize {
 }
 
 impl Normalize {
-    /// What to take off a row and what to multiply it by then.
+    /// What to take off a row and what to multiply it by then. Summed in f64: a row is long enough
+    /// for f32 sums to lose a digit, which every later layer would carry on.
     fn shift_and_factor(self, row: &[f32]) -> (f32, f32) {
-        let count = row.len() as f32;
+        let count = row.len() as f64;
         let shift = if self.is_centred {
-            row.iter().sum::<f32>() / count
+            (row.iter().copied().map(f64::from).sum::<f64>() / count) as f32
         } else {
             0.0
         };
-        let squares: f32 = row.iter().map(|value| (value - shift).powi(2)).sum();
-        (shift, 1.0 / (squares / count + self.epsilon).sqrt())
+        let squares = row.iter().map(|value| f64::from(value - shift).powi(2));
+        let variance = squares.sum::<f64>() / count + f64::from(self.epsilon);
+        (shift, (1.0 / variance.sqrt()) as f32)
     }
 }
 

@@ -276,7 +276,7 @@ impl<'a> Json<'a> {
     fn activation(self, key: &str, default: &str) -> Result<Activation> {
         let name = self.0[key].as_str().unwrap_or(default);
         match name {
-            "gelu" => Ok(Activation::Gelu),
+            "gelu" | "gelu_python" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
             "quick_gelu" => Ok(Activation::QuickGelu),
             "relu" => Ok(Activation::Relu),

@@ -489,7 +489,7 @@ impl Machine<'_> {
 }
 
 fn pairs(items: &[Id]) -> Outcome<Vec<(Id, Id)>> {
-    if items.len() % 2 != 0 {
+    if !items.len().is_multiple_of(2) {
         return Err("its pickle is damaged: a key without a value".to_owned());
     }
     Ok(items.chunks(2).map(|pair| (pair[0], pair[1])).collect())
