@@ -8,7 +8,7 @@ use candle_core::{D, DType, Tensor};
 
 use crate::Result;
 use crate::config::Activation;
-use crate::fused::{BiasedSoftmax, FrozenProduct, Gelu, Normalize};
+use crate::fused::{BiasedSoftmax, FrozenProduct, Gelu, Normalize, SelfGate};
 use crate::init::{Init, ParameterStore};
 
 /// Added under the square root of a layer norm, as in PyTorch.
@@ -162,11 +162,10 @@ impl RmsNorm {
 pub(crate) fn activate(activation: Activation, input: &Tensor) -> Result<Tensor> {
     Ok(match activation {
         Activation::Gelu => input.contiguous()?.apply_op1(Gelu)?,
-        Activation::GeluTanh => input.gelu()?,
-        // sigmoid(z) = (1 + tanh(z / 2)) / 2
-        Activation::QuickGelu => ((input * 0.851)?.tanh()?.affine(0.5, 0.5)? * input)?,
+        Activation::GeluTanh => input.contiguous()?.apply_op1(SelfGate::GeluTanh)?,
+        Activation::QuickGelu => input.contiguous()?.apply_op1(SelfGate::QuickGelu)?,
         Activation::Relu => input.relu()?,
-        Activation::Silu => input.silu()?,
+        Activation::Silu => input.contiguous()?.apply_op1(SelfGate::Silu)?,
         Activation::SquaredRelu => input.relu()?.sqr()?,
     })
 }

@@ -9,6 +9,7 @@ mod cross_entropy;
 mod gelu;
 mod norm;
 mod product;
+mod self_gate;
 mod softmax;
 mod turn;
 
@@ -19,6 +20,7 @@ pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use gelu::Gelu;
 pub(crate) use norm::Normalize;
 pub(crate) use product::FrozenProduct;
+pub(crate) use self_gate::SelfGate;
 pub(crate) use softmax::BiasedSoftmax;
 pub(crate) use turn::Turn;
 

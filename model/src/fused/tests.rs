@@ -120,6 +120,30 @@ fn gelu_agrees_with_the_error_function() {
 }
 
 #[test]
+fn self_gates_agree_with_the_composed_ones() {
+    let input = || numbers(50, 60, 0.0);
+    assert_same(
+        &input(),
+        |x| x.apply_op1(SelfGate::Silu).unwrap(),
+        |x| x.silu().unwrap(),
+    );
+    assert_same(
+        &input(),
+        |x| x.apply_op1(SelfGate::GeluTanh).unwrap(),
+        |x| x.gelu().unwrap(),
+    );
+    // sigmoid(z) = (1 + tanh(z / 2)) / 2
+    assert_same(
+        &input(),
+        |x| x.apply_op1(SelfGate::QuickGelu).unwrap(),
+        |x| {
+            let gate = (x * 0.851).unwrap().tanh().unwrap();
+            (gate.affine(0.5, 0.5).unwrap() * x).unwrap()
+        },
+    );
+}
+
+#[test]
 fn cross_entropy_agrees_with_the_composed_one() {
     let targets = Tensor::new(&[3_u32, 0, 7, 7], &Device::Cpu).unwrap();
     assert_same(
