@@ -8,7 +8,9 @@ use candle_core::{D, DType, Tensor};
 
 use crate::Result;
 use crate::config::Activation;
-use crate::fused::{BiasedSoftmax, FrozenProduct, Gelu, Normalize, SelfGate};
+use crate::fused::{
+    BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Normalize, SelfGate,
+};
 use crate::init::{Init, ParameterStore};
 
 /// Added under the square root of a layer norm, as in PyTorch.
@@ -77,14 +79,20 @@ impl Linear {
         // One large two-dimensional product is faster than a batch of small ones, and a batch
         // would materialise the weight once per row.
         let rows = input.reshape(((), inputs))?;
-        let mut output = if self.weight.track_op() {
-            rows.matmul(&self.weight.t()?)?
-        } else {
-            rows.apply_op2(&self.weight, FrozenProduct)?
+        let product = || {
+            if self.weight.track_op() {
+                rows.matmul(&self.weight.t()?)
+            } else {
+                rows.apply_op2(&self.weight, FrozenProduct)
+            }
         };
-        if let Some(bias) = &self.bias {
-            output = output.broadcast_add(bias)?;
-        }
+        let output = match &self.bias {
+            Some(bias) if !self.weight.track_op() && !bias.track_op() => {
+                rows.apply_op3(&self.weight, bias, FrozenAffine)?
+            }
+            Some(bias) => product()?.broadcast_add(bias)?,
+            None => product()?,
+        };
         Ok(output.reshape(shape)?)
     }
 }
@@ -118,10 +126,18 @@ impl LayerNorm {
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let normal = input.contiguous()?.apply_op1(Normalize {
+        let input = input.contiguous()?;
+        let normalize = Normalize {
             is_centred: true,
             epsilon: self.epsilon,
-        })?;
+        };
+        if let Some(bias) = &self.bias
+            && !self.weight.track_op()
+            && !bias.track_op()
+        {
+            return Ok(input.apply_op3(&self.weight, bias, FrozenNorm(normalize))?);
+        }
+        let normal = input.apply_op1(normalize)?;
         let scaled = normal.broadcast_mul(&self.weight)?;
         Ok(match &self.bias {
             Some(bias) => scaled.broadcast_add(bias)?,

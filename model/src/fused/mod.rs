@@ -18,8 +18,8 @@ use rayon::prelude::*;
 
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use gelu::Gelu;
-pub(crate) use norm::Normalize;
-pub(crate) use product::FrozenProduct;
+pub(crate) use norm::{FrozenNorm, Normalize};
+pub(crate) use product::{FrozenAffine, FrozenProduct};
 pub(crate) use self_gate::SelfGate;
 pub(crate) use softmax::BiasedSoftmax;
 pub(crate) use turn::Turn;

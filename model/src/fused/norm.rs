@@ -1,6 +1,8 @@
 //! Layer norm and RMS norm, before scale and shift.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
+};
 
 use super::{contiguous, fill_rows};
 
@@ -91,5 +93,60 @@ impl CustomOp2 for NormalizeSlope {
             }
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+}
+
+/// [`Normalize`], then a frozen scale and shift `[width]`, in one walk.
+#[derive(Clone, Copy)]
+pub(crate) struct FrozenNorm(pub(crate) Normalize);
+
+impl CustomOp3 for FrozenNorm {
+    fn name(&self) -> &'static str {
+        "frozen-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+        shift: &CpuStorage,
+        shift_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = contiguous(input, layout, self.name())?;
+        let scales = contiguous(scale, scale_layout, self.name())?;
+        let shifts = contiguous(shift, shift_layout, self.name())?;
+        let width = layout.dims().last().copied().unwrap_or(1);
+        if scales.len() != width || shifts.len() != width {
+            bail!(
+                "{}: rows are {width} wide, the scale {}",
+                self.name(),
+                scales.len()
+            );
+        }
+        let mut output = vec![0.0; input.len()];
+        fill_rows(&mut output, width, |row, output| {
+            let input = &input[row * width..(row + 1) * width];
+            let (mean, factor) = self.0.shift_and_factor(input);
+            let learnt = scales.iter().zip(shifts);
+            for ((output, value), (scale, shift)) in output.iter_mut().zip(input).zip(learnt) {
+                *output = (value - mean) * factor * scale + shift;
+            }
+        });
+        Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        scale: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let scaled = gradient.broadcast_mul(&scale.detach())?;
+        let slope = input.apply_op2_no_bwd(&scaled.contiguous()?, &NormalizeSlope(self.0))?;
+        Ok((Some(slope), None, None))
     }
 }

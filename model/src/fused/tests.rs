@@ -232,3 +232,38 @@ fn a_frozen_product_passes_the_gradient_on_and_keeps_none() {
         |x| x.matmul(&frozen.t().unwrap()).unwrap(),
     );
 }
+
+#[test]
+fn a_frozen_affine_map_and_a_frozen_norm_agree_with_the_composed_ones() {
+    let (weight, bias) = (numbers(5, 4, 0.8), numbers(1, 5, 1.1));
+    let weight = weight.as_detached_tensor();
+    let bias = bias.as_detached_tensor().flatten_all().unwrap();
+    assert_same(
+        &numbers(37, 4, 0.5),
+        |x| x.apply_op3(&weight, &bias, FrozenAffine).unwrap(),
+        |x| {
+            let product = x.matmul(&weight.t().unwrap()).unwrap();
+            product.broadcast_add(&bias).unwrap()
+        },
+    );
+    let row = |seed| {
+        numbers(1, 9, seed)
+            .as_detached_tensor()
+            .flatten_all()
+            .unwrap()
+    };
+    let (scale, shift) = (row(0.3), row(1.9));
+    let normalize = Normalize {
+        is_centred: true,
+        epsilon: 1e-5,
+    };
+    assert_same(
+        &numbers(35, 9, 0.2),
+        |x| x.apply_op3(&scale, &shift, FrozenNorm(normalize)).unwrap(),
+        |x| {
+            let normal = x.apply_op1(normalize).unwrap();
+            let scaled = normal.broadcast_mul(&scale).unwrap();
+            scaled.broadcast_add(&shift).unwrap()
+        },
+    );
+}
