@@ -23,7 +23,7 @@ impl SelfGate {
     /// `z` and its slope.
     fn gate(self, x: f32) -> (f32, f32) {
         /// sqrt(8 / pi)
-        const FACTOR: f32 = 1.595_769_1;
+        const FACTOR: f32 = 1.595_769;
         const CUBE: f32 = 0.044_715;
         match self {
             Self::Silu => (x, 1.0),
