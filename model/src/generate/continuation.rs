@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// once, and so are their keys and values in each gated block. All state is here, none in the
 /// model, so several continuations may go on at once.
 ///
-/// Holds one key and one value per layer and token of each row, and [`Media`]'s keys and values
+/// Holds one key and one value per layer and token of each row, and the pictures' keys and values
 /// once for all rows of a prompt.
 #[derive(Clone)]
 pub struct Continuation<'m> {
