@@ -1,22 +1,28 @@
 //! Asking a trained model to go on from pictures and words.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use candle_core::{Device, Tensor};
+use anyhow::{Result, bail};
 use m3w_model::{GenerateOptions, generate};
-use m3w_shards::picture_pixels;
 
-use crate::trainer::TrainedModel;
+use crate::trained::TrainedModel;
 
 /// What stands for a picture in a prompt.
 const IMAGE_MARK: &str = "<image>";
 
+/// A part of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A picture, in a file.
+    Picture(PathBuf),
+    /// Words.
+    Text(String),
+}
+
 /// Continues a prompt with pictures.
 ///
 /// Each `<image>` in `prompt` is the next of `pictures`; a prompt without any begins with all of
-/// them. Pictures are scaled and normalised as in training. `on_text` receives the words so far
-/// each time one is added.
+/// them. Otherwise as [`answer_pieces`].
 ///
 /// # Errors
 ///
@@ -26,24 +32,35 @@ pub fn answer(
     pictures: &[impl AsRef<Path>],
     prompt: &str,
     options: &GenerateOptions,
+    on_text: impl FnMut(&str),
+) -> Result<String> {
+    answer_pieces(trained, &pieces(pictures, prompt)?, options, on_text)
+}
+
+/// Continues pictures and words in the order they are given.
+///
+/// Pictures are scaled and normalised as in training. `on_text` receives the words so far each
+/// time one is added.
+///
+/// # Errors
+///
+/// If a picture cannot be decoded, or there is nothing to go on from.
+pub fn answer_pieces(
+    trained: &TrainedModel,
+    pieces: &[Piece],
+    options: &GenerateOptions,
     mut on_text: impl FnMut(&str),
 ) -> Result<String> {
     let tokenizer = &trained.tokenizer;
-    let tokens = prompt_tokens(trained, pictures.len(), prompt)?;
-    let mut pixels = Vec::new();
-    for path in pictures {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path)
-            .with_context(|| format!("cannot read the picture {}", path.display()))?;
-        let picture = picture_pixels(&bytes, &trained.loader)
-            .map_err(|reason| anyhow::anyhow!("{} cannot be used: {reason}", path.display()))?;
-        pixels.extend(picture);
-    }
-    let side = trained.loader.image_side_px as usize;
-    let shape = [pictures.len(), 1, 3, side, side];
-    let pixels = (!pictures.is_empty())
-        .then(|| Tensor::from_vec(pixels, &shape[..], &Device::Cpu))
-        .transpose()?;
+    let tokens = prompt_tokens(trained, pieces)?;
+    let pictures: Vec<PathBuf> = pieces
+        .iter()
+        .filter_map(|piece| match piece {
+            Piece::Picture(path) => Some(path.clone()),
+            Piece::Text(_) => None,
+        })
+        .collect();
+    let pixels = trained.pixels(&pictures)?;
     let mut generated = Vec::new();
     generate(&trained.model, &tokens, pixels.as_ref(), options, |token| {
         generated.push(token);
@@ -54,27 +71,80 @@ pub fn answer(
     Ok(tokenizer.decode(&generated)?)
 }
 
-/// The prompt as ids, `<EOC>` before each picture as in training.
-fn prompt_tokens(trained: &TrainedModel, pictures: usize, prompt: &str) -> Result<Vec<u32>> {
-    let tokenizer = &trained.tokenizer;
-    let picture = [tokenizer.eoc_id(), tokenizer.image_id()];
-    let pieces: Vec<&str> = prompt.split(IMAGE_MARK).collect();
-    let marks = pieces.len() - 1;
-    if marks > 0 && marks != pictures {
-        bail!("the prompt has {marks} `{IMAGE_MARK}`, and {pictures} pictures were given");
+/// A prompt with marks as pictures and words in their order.
+fn pieces(pictures: &[impl AsRef<Path>], prompt: &str) -> Result<Vec<Piece>> {
+    let texts: Vec<&str> = prompt.split(IMAGE_MARK).collect();
+    let marks = texts.len() - 1;
+    if marks > 0 && marks != pictures.len() {
+        bail!(
+            "the prompt has {marks} `{IMAGE_MARK}`, and {} pictures were given",
+            pictures.len()
+        );
     }
-    let mut tokens = Vec::new();
+    let mut pictures = pictures
+        .iter()
+        .map(|path| Piece::Picture(path.as_ref().to_owned()));
+    let mut pieces = Vec::new();
     if marks == 0 {
-        tokens.extend(picture.repeat(pictures));
+        pieces.extend(pictures.by_ref());
     }
-    for (index, piece) in pieces.into_iter().enumerate() {
+    for (index, text) in texts.into_iter().enumerate() {
         if index > 0 {
-            tokens.extend(picture);
+            pieces.extend(pictures.next());
         }
-        tokens.extend(tokenizer.encode_text(piece)?);
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text.to_owned()));
+        }
+    }
+    Ok(pieces)
+}
+
+/// The prompt as ids, `<EOC>` before each picture as in training.
+fn prompt_tokens(trained: &TrainedModel, pieces: &[Piece]) -> Result<Vec<u32>> {
+    let tokenizer = &trained.tokenizer;
+    let mut tokens = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Picture(_) => {
+                if trained.begins_with_end_of_chunk() || !tokens.is_empty() {
+                    tokens.push(tokenizer.eoc_id());
+                }
+                tokens.push(tokenizer.image_id());
+            }
+            Piece::Text(text) => tokens.extend(tokenizer.encode_text(text)?),
+        }
     }
     if tokens.is_empty() {
-        bail!("there is nothing to go on from: give --prompt or --image");
+        bail!("there is nothing to go on from: give --prompt, --text or --image");
     }
     Ok(tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(name: &str) -> Piece {
+        Piece::Picture(name.into())
+    }
+
+    fn text(words: &str) -> Piece {
+        Piece::Text(words.to_owned())
+    }
+
+    #[test]
+    fn marks_stand_for_pictures_in_their_order() {
+        let found = pieces(&["a", "b"], "<image>one<image>two").unwrap();
+        assert_eq!(
+            found,
+            [picture("a"), text("one"), picture("b"), text("two")]
+        );
+        let found = pieces(&["a", "b"], "both").unwrap();
+        assert_eq!(found, [picture("a"), picture("b"), text("both")]);
+        let message = pieces(&["a"], "<image><image>").unwrap_err().to_string();
+        assert!(
+            message.contains("has 2 `<image>`, and 1 pictures"),
+            "{message}"
+        );
+    }
 }

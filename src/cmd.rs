@@ -13,8 +13,10 @@ mod build;
 mod card;
 mod crawl;
 mod demo;
+mod describe;
 mod export;
 mod generate;
+mod import;
 mod pack;
 mod pairs;
 mod run;
@@ -47,6 +49,8 @@ enum Command {
     Card(card::Card),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
+    Describe(describe::Describe),
+    Import(import::Import),
     Generate(generate::Generate),
 }
 
@@ -71,6 +75,8 @@ impl Cli {
             Command::Card(command) => command.run(),
             Command::Tokenizer(command) => command.run(),
             Command::Train(command) => command.run(),
+            Command::Describe(command) => command.run(),
+            Command::Import(command) => command.run(),
             Command::Generate(command) => command.run(),
         }
     }

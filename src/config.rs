@@ -166,7 +166,7 @@ pub fn load_over<C: DeserializeOwned>(
 }
 
 /// Puts settings over those that are there, section by section.
-fn put_over(table: &mut toml::Table, settings: toml::Table) {
+pub(crate) fn put_over(table: &mut toml::Table, settings: toml::Table) {
     for (key, value) in settings {
         match (table.get_mut(&key), value) {
             (Some(toml::Value::Table(section)), toml::Value::Table(settings)) => {
@@ -179,7 +179,7 @@ fn put_over(table: &mut toml::Table, settings: toml::Table) {
     }
 }
 
-fn assign(table: &mut toml::Table, assignment: &str) -> Result<()> {
+pub(crate) fn assign(table: &mut toml::Table, assignment: &str) -> Result<()> {
     let (path, value) = assignment.split_once('=').with_context(|| {
         format!("`--set {assignment}` has no `=`: write `--set section.key=value`")
     })?;

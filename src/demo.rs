@@ -17,7 +17,8 @@ use crate::build::{BuildOptions, build};
 use crate::config::{self, BuildConfig};
 use crate::corpus::Corpus;
 use crate::source::Source;
-use crate::trainer::{TrainFile, TrainOptions, TrainResult, TrainedModel, train};
+use crate::trained::TrainedModel;
+use crate::trainer::{TrainFile, TrainOptions, TrainResult, train};
 use crate::view::{ViewOptions, write_report};
 
 mod site_server;

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::build::Stopped;
-use crate::config::differences;
+use crate::config::{differences, put_over};
 use crate::corpus::Corpus;
 use crate::progress::Progress;
 
@@ -270,16 +270,7 @@ fn datasets(file: &TrainFile, data: Option<&Path>) -> Result<Vec<Dataset>> {
 /// The settings of one dataset's loader: those of all, with its own over them.
 fn loader_of(all: &LoaderConfig, own: &toml::Table) -> Result<LoaderConfig> {
     let mut table = toml::Table::try_from(all)?;
-    for (key, value) in own {
-        match (table.get_mut(key), value) {
-            (Some(toml::Value::Table(held)), toml::Value::Table(value)) => {
-                held.extend(value.clone());
-            }
-            _ => {
-                table.insert(key.clone(), value.clone());
-            }
-        }
-    }
+    put_over(&mut table, own.clone());
     let config: LoaderConfig = table.try_into()?;
     // What a model cannot have two of.
     ensure!(
@@ -329,40 +320,6 @@ pub fn inputs(batch: &Batch) -> Result<Inputs> {
         pixels,
         Some(loss_mask),
     )?)
-}
-
-/// A trained model with what is needed to ask it something.
-pub struct TrainedModel {
-    /// The model, frozen.
-    pub model: Flamingo,
-    /// Its tokenizer.
-    pub tokenizer: Tokenizer,
-    /// How pictures become pixels.
-    pub loader: LoaderConfig,
-}
-
-impl TrainedModel {
-    /// Loads the model of a run.
-    ///
-    /// # Errors
-    ///
-    /// If the directory holds no run, or a file of it is damaged.
-    pub fn load(directory: &Path) -> Result<Self> {
-        let path = directory.join("train.toml");
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "{} holds no training run: give the --out of an `m3w train`",
-                directory.display()
-            )
-        })?;
-        let file: TrainFile =
-            toml::from_str(&text).with_context(|| format!("cannot use {}", path.display()))?;
-        Ok(Self {
-            model: Flamingo::load(&directory.join("checkpoint"))?,
-            tokenizer: Tokenizer::from_file(&directory.join("tokenizer.json"))?,
-            loader: file.loader,
-        })
-    }
 }
 
 struct RunDirectory {

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::language::LanguageConfig;
 use crate::{Error, Result};
 
 /// A whole model.
@@ -23,26 +24,161 @@ pub struct Config {
     pub language: LanguageConfig,
 }
 
-/// A CLIP-type vision transformer (Radford et al. 2021).
+/// The picture encoder: a CLIP-type vision transformer (Radford et al. 2021), or an NFNet (Brock et
+/// al. 2021) where `nfnet` is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
     /// Side of the square picture, in pixels.
     pub image_side_px: usize,
-    /// Side of a square patch, in pixels; divides `image_side_px`.
-    pub patch_side_px: usize,
     /// Channels of a patch token.
     pub width: usize,
+    /// Side of a square patch, in pixels; divides `image_side_px`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub patch_side_px: usize,
     /// Transformer layers.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub layers: usize,
     /// Attention heads; divide `width`.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub heads: usize,
-    /// Width of the hidden feed-forward layer, as a multiple of `width`.
-    #[serde(default = "four")]
-    pub feed_forward_multiple: usize,
+    /// Width of the hidden feed-forward layer, as a multiple of `width`, rounded down.
+    #[serde(default = "four_times")]
+    pub feed_forward_multiple: f64,
     /// `quick_gelu` for OpenAI's weights, `gelu` for most of open_clip's.
     #[serde(default)]
     pub activation: Activation,
+    /// Sizes of an NFNet; patches, layers and heads are not given then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nfnet: Option<NfnetConfig>,
+}
+
+/// An NFNet-F (Brock et al. 2021, table 1), up to its last stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NfnetConfig {
+    /// Blocks in each stage: 1, 2, 6 and 3 times one more than the F's number.
+    pub depths: Vec<usize>,
+    /// Channels of each stage; the last is `width`.
+    #[serde(default = "nfnet_widths")]
+    pub widths: Vec<usize>,
+    /// Channels of the stem's last convolution, an eighth, a quarter and half of them before.
+    #[serde(default = "nfnet_stem_width")]
+    pub stem_width: usize,
+    /// Channels of a group in the 3 x 3 convolutions.
+    #[serde(default = "nfnet_group_width")]
+    pub group_width: usize,
+}
+
+impl NfnetConfig {
+    /// F0 to F6.
+    #[must_use]
+    pub fn f(number: usize) -> Self {
+        Self {
+            depths: [1, 2, 6, 3].map(|depth| depth * (number + 1)).to_vec(),
+            widths: nfnet_widths(),
+            stem_width: nfnet_stem_width(),
+            group_width: nfnet_group_width(),
+        }
+    }
+}
+
+fn nfnet_widths() -> Vec<usize> {
+    vec![256, 512, 1536, 1536]
+}
+
+fn nfnet_stem_width() -> usize {
+    128
+}
+
+fn nfnet_group_width() -> usize {
+    128
+}
+
+fn four_times() -> f64 {
+    4.0
+}
+
+impl VisionConfig {
+    /// Width of a transformer's hidden feed-forward layer.
+    #[must_use]
+    pub fn feed_forward_channels(&self) -> usize {
+        (self.width as f64 * self.feed_forward_multiple) as usize
+    }
+
+    /// Tokens that come of one picture.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        let side = match &self.nfnet {
+            None => self.image_side_px / self.patch_side_px.max(1),
+            // The stem halves twice, each stage but the first once more, rounding up.
+            Some(nfnet) => {
+                (0..nfnet.depths.len() + 1).fold(self.image_side_px, |side, _| side.div_ceil(2))
+            }
+        };
+        side * side
+    }
+
+    fn validate(&self) -> Result<()> {
+        require(
+            self.image_side_px > 0 && self.width > 0,
+            "vision.width",
+            self.width,
+            "it and vision.image_side_px must be at least 1",
+        )?;
+        if let Some(nfnet) = &self.nfnet {
+            let fits = nfnet.widths.len() == nfnet.depths.len()
+                && nfnet.widths.last() == Some(&self.width)
+                && nfnet
+                    .depths
+                    .iter()
+                    .chain(&nfnet.widths)
+                    .all(|size| *size > 0);
+            require(
+                fits && nfnet.stem_width >= 8,
+                "vision.nfnet.widths",
+                format!("{:?}", nfnet.widths),
+                "there must be one for each of vision.nfnet.depths, the last vision.width, and a \
+                 stem of 8 channels or more",
+            )?;
+            let group = nfnet.group_width;
+            let fits = nfnet
+                .widths
+                .iter()
+                .all(|width| group > 0 && width / 2 >= group);
+            return require(
+                fits,
+                "vision.nfnet.group_width",
+                group,
+                "it must be at least 1 and at most half of each of vision.nfnet.widths",
+            );
+        }
+        for (setting, value) in [
+            ("vision.patch_side_px", self.patch_side_px),
+            ("vision.layers", self.layers),
+            ("vision.heads", self.heads),
+        ] {
+            require(value > 0, setting, value, "it must be at least 1")?;
+        }
+        require(
+            self.feed_forward_multiple.is_finite() && self.feed_forward_channels() > 0,
+            "vision.feed_forward_multiple",
+            self.feed_forward_multiple,
+            "it must leave a hidden layer of at least one channel",
+        )?;
+        require(
+            self.image_side_px.is_multiple_of(self.patch_side_px),
+            "vision.patch_side_px",
+            self.patch_side_px,
+            "it must divide vision.image_side_px",
+        )?;
+        require(
+            self.width.is_multiple_of(self.heads),
+            "vision.heads",
+            self.heads,
+            "it must divide vision.width",
+        )
+    }
 }
 
 /// The Perceiver Resampler: any number of patch tokens in, `latents` tokens out.
@@ -64,9 +200,17 @@ pub struct ResamplerConfig {
     #[serde(default)]
     pub activation: Activation,
     /// How many frames have a learnt time embedding (8 in the paper); 0 for none, which fits
-    /// still pictures.
+    /// still pictures. A clip of more frames gets them interpolated linearly.
     #[serde(default)]
     pub max_frames: usize,
+    /// How many images of a row have a learnt embedding of their number; 0 for none, as in every
+    /// published checkpoint.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_images: usize,
+    /// Patches and latents have maps to keys and values of their own, instead of one for both. The
+    /// paper does not say which; its 194M parameters have room for both.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub own_latent_maps: bool,
 }
 
 /// The gated cross-attention blocks.
@@ -96,6 +240,10 @@ pub struct CrossAttentionConfig {
     /// included. False, our rule: such text attends to nothing.
     #[serde(default)]
     pub text_before_images_averages_all: bool,
+    /// Latents are mapped to the language model's width once, and the blocks read the result. Not
+    /// so in OpenFlamingo; the paper's parameter counts have keys and values of that width.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reads_text_width: bool,
     /// What the gates begin at, before tanh. 0, as in the paper, leaves a pretrained language model
     /// as it was; where nothing is pretrained there is nothing to protect, and with open gates
     /// pictures are learned from as early as words.
@@ -132,54 +280,28 @@ pub enum Activation {
     /// `x * Phi(x)` with the exact error function.
     #[default]
     Gelu,
+    /// GELU with the distribution approximated by tanh, as in GPT-2's released code.
+    GeluTanh,
     /// `x * sigmoid(1.702 x)`, OpenAI's CLIP.
     QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x * sigmoid(x)`.
+    Silu,
     /// `max(x, 0)^2` (So et al. 2021), the paper's new layers.
     SquaredRelu,
 }
 
-/// The own decoder: a Chinchilla-type transformer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LanguageConfig {
-    /// Rows of the embedding table. The tokenizer decides it: leave it out of the file and set it
-    /// by [`Config::with_vocabulary`].
-    #[serde(default)]
-    pub vocabulary: usize,
-    /// Channels of a token.
-    pub width: usize,
-    /// Layers.
-    pub layers: usize,
-    /// Attention heads; divide `width` into heads of even size.
-    pub heads: usize,
-    /// Width of the hidden feed-forward layer, as a multiple of `width`.
-    #[serde(default = "four")]
-    pub feed_forward_multiple: usize,
-    /// The longest sequence, in tokens.
-    #[serde(default = "default_positions")]
-    pub max_positions: usize,
-    /// Base of the rotary wavelengths (10 000 in Su et al. 2021).
-    #[serde(default = "default_rotary_base")]
-    pub rotary_base: f64,
-    /// Whether the output layer is the embedding table itself.
-    #[serde(default = "yes")]
-    pub tied_output: bool,
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn four() -> usize {
     4
-}
-
-fn default_positions() -> usize {
-    2048
-}
-
-fn default_rotary_base() -> f64 {
-    10_000.0
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Config {
@@ -210,12 +332,6 @@ impl Config {
         let (vision, resampler) = (&self.vision, &self.resampler);
         let (gated, language) = (&self.cross_attention, &self.language);
         for (setting, value) in [
-            ("vision.image_side_px", vision.image_side_px),
-            ("vision.patch_side_px", vision.patch_side_px),
-            ("vision.width", vision.width),
-            ("vision.layers", vision.layers),
-            ("vision.heads", vision.heads),
-            ("vision.feed_forward_multiple", vision.feed_forward_multiple),
             ("resampler.latents", resampler.latents),
             ("resampler.layers", resampler.layers),
             ("resampler.heads", resampler.heads),
@@ -231,15 +347,6 @@ impl Config {
                 "cross_attention.feed_forward_multiple",
                 gated.feed_forward_multiple,
             ),
-            ("language.vocabulary", language.vocabulary),
-            ("language.width", language.width),
-            ("language.layers", language.layers),
-            ("language.heads", language.heads),
-            (
-                "language.feed_forward_multiple",
-                language.feed_forward_multiple,
-            ),
-            ("language.max_positions", language.max_positions),
         ] {
             require(value > 0, setting, value, "it must be at least 1")?;
         }
@@ -249,29 +356,13 @@ impl Config {
             gated.initial_gate,
             "it must be a number",
         )?;
+        vision.validate()?;
+        language.validate()?;
         require(
-            vision.image_side_px.is_multiple_of(vision.patch_side_px),
-            "vision.patch_side_px",
-            vision.patch_side_px,
-            "it must divide vision.image_side_px",
-        )?;
-        require(
-            vision.width.is_multiple_of(vision.heads),
-            "vision.heads",
-            vision.heads,
-            "it must divide vision.width",
-        )?;
-        require(
-            language.width.is_multiple_of(2 * language.heads),
-            "language.heads",
-            language.heads,
-            "it must divide language.width into heads of even size",
-        )?;
-        require(
-            language.rotary_base > 1.0 && language.rotary_base.is_finite(),
-            "language.rotary_base",
-            language.rotary_base,
-            "it must be a number above 1",
+            resampler.max_images == 0,
+            "resampler.max_images",
+            resampler.max_images,
+            "it must be 0 in a whole model, where images of a row are encoded one by one",
         )?;
         require(
             gated.every <= language.layers,
@@ -282,7 +373,7 @@ impl Config {
     }
 }
 
-fn require(holds: bool, setting: &str, found: impl ToString, must: &str) -> Result<()> {
+pub(crate) fn require(holds: bool, setting: &str, found: impl ToString, must: &str) -> Result<()> {
     if holds {
         return Ok(());
     }

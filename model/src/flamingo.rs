@@ -6,17 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{Device, Tensor, Var};
 
 use crate::config::Config;
-use crate::gated_xattn::{GatedBlock, MediaKeysValues, MediaMask, seen_images};
+use crate::gated_xattn::{GatedBlock, MediaMask, seen_images};
 use crate::init::{Group, ParameterStore};
 use crate::inputs::{Inputs, SpecialTokens};
 use crate::language::{Decoder, LanguageModel, LayerCache, Positions};
 use crate::loss::cross_entropy;
+use crate::media::{Attended, Media};
+use crate::ops::Linear;
 use crate::resampler::Resampler;
-use crate::vision::VisionTransformer;
+use crate::vision::VisionEncoder;
 use crate::{Error, Result};
 
-/// Where the language model's layers stand among the parameters.
-const LANGUAGE_PREFIX: &str = "lang_encoder.model.";
+/// Where the language model stands among the parameters.
+const LANGUAGE_PREFIX: &str = "lang_encoder.";
+
+/// The map from latents to the width of text.
+const LATENT_MAP: &str = "lang_encoder.gated_cross_attn_layer.latent_map";
 
 /// A Flamingo.
 ///
@@ -27,18 +32,22 @@ pub struct Flamingo {
     special: SpecialTokens,
     parameters: BTreeMap<String, Tensor>,
     variables: BTreeMap<String, Var>,
-    vision: VisionTransformer,
+    vision: VisionEncoder,
     resampler: Resampler,
+    /// From latents to the width of text, where the gated blocks read that.
+    latent_map: Option<Linear>,
     /// One place for each layer of the language model.
     gated_blocks: Vec<Option<GatedBlock>>,
     language: Box<dyn LanguageModel>,
 }
 
-/// What the gated blocks of one call attend to.
-pub(crate) struct Media {
-    /// For each layer with a gated block, the keys and values there.
-    keys_values: Vec<Option<MediaKeysValues>>,
-    images: usize,
+/// A place in the forward pass, shown by [`Flamingo::forward_observed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Behind the gated block that stands before this layer, `[B, L, width]`.
+    GatedBlock(usize),
+    /// Behind this layer of the language model, `[B, L, width]`.
+    Layer(usize),
 }
 
 impl Flamingo {
@@ -55,15 +64,23 @@ impl Flamingo {
         config.validate()?;
         check_special_tokens(&special, config.language.vocabulary)?;
         let store = &mut parameters;
-        let vision = VisionTransformer::new(&config.vision, store, "vision_encoder")?;
+        let vision = VisionEncoder::new(&config.vision, store, "vision_encoder")?;
         let width = config.vision.width;
         let resampler = Resampler::new(&config.resampler, width, store, "perceiver.")?;
         let language = Decoder::new(&config.language, store, LANGUAGE_PREFIX)?;
+        let text_width = config.language.width;
+        let latent_map = config
+            .cross_attention
+            .reads_text_width
+            .then(|| Linear::without_bias(store, LATENT_MAP, [text_width, width], 1.0))
+            .transpose()?;
+        let media_width = latent_map.as_ref().map_or(width, |_| text_width);
         let gated_layers = config.gated_layers();
+        let path = Decoder::layers_path(config.language.family);
         let gated_blocks = (0..config.language.layers)
             .map(|layer| {
-                let prefix = format!("{LANGUAGE_PREFIX}layers.{layer}.gated_cross_attn_layer.");
-                let widths = [config.language.width, width];
+                let prefix = format!("{LANGUAGE_PREFIX}{path}.{layer}.gated_cross_attn_layer.");
+                let widths = [text_width, media_width];
                 gated_layers
                     .contains(&layer)
                     .then(|| GatedBlock::new(&config.cross_attention, widths, store, &prefix))
@@ -78,6 +95,7 @@ impl Flamingo {
             variables,
             vision,
             resampler,
+            latent_map,
             gated_blocks,
             language: Box::new(language),
         })
@@ -164,20 +182,45 @@ impl Flamingo {
         cross_entropy(&logits, &targets)
     }
 
-    /// The last layer's output, `[B, L, width]`.
-    fn hidden(&self, inputs: &Inputs) -> Result<Tensor> {
-        let image_index = inputs.image_indices(&self.special)?;
-        let media = self.media(&self.batch_latents(inputs, &image_index)?)?;
-        let mask = self.mask(&image_index, media.images)?;
-        let (_, length) = inputs.size();
-        let positions = self.positions(0, length)?;
-        self.run(&inputs.tokens, &positions, Some((&media, &mask)), None)
+    /// As [`Self::forward`], handing every intermediate result to `observe`.
+    ///
+    /// # Errors
+    /// The inputs do not fit the configuration.
+    pub fn forward_observed(
+        &self,
+        inputs: &Inputs,
+        mut observe: impl FnMut(Place, &Tensor),
+    ) -> Result<Tensor> {
+        self.language
+            .logits(&self.hidden_observed(inputs, &mut observe)?)
     }
 
-    /// Latents `[B, N, R, width]` of a batch. Slots that no token attends to are not encoded:
-    /// their latents are zeros that nothing reads.
-    fn batch_latents(&self, inputs: &Inputs, image_index: &[Vec<u8>]) -> Result<Tensor> {
-        let (batch, images) = (inputs.pixels.dim(0)?, inputs.pixels.dim(1)?);
+    /// The last layer's output, `[B, L, width]`.
+    fn hidden(&self, inputs: &Inputs) -> Result<Tensor> {
+        self.hidden_observed(inputs, &mut |_, _| {})
+    }
+
+    fn hidden_observed(
+        &self,
+        inputs: &Inputs,
+        observe: &mut dyn FnMut(Place, &Tensor),
+    ) -> Result<Tensor> {
+        let image_index = inputs.image_indices(&self.special)?;
+        let media = self.media(&inputs.pixels, &image_index)?;
+        let (_, length) = inputs.size();
+        let positions = self.language.positions(0, length, &[])?;
+        let attended = Attended {
+            media: &media,
+            mask: self.mask(&image_index, media.images())?,
+            rows_per_media: 1,
+        };
+        self.run(&inputs.tokens, &positions, Some(&attended), None, observe)
+    }
+
+    /// What the gated blocks read from pixels `[B, N, F, 3, H, W]`. Slots that no token of these
+    /// image indices attends to are not encoded: their latents are zeros that nothing reads.
+    pub(crate) fn media(&self, pixels: &Tensor, image_index: &[Vec<u8>]) -> Result<Media> {
+        let (batch, images) = (pixels.dim(0)?, pixels.dim(1)?);
         let gated = &self.config.cross_attention;
         let used: BTreeSet<usize> = image_index
             .iter()
@@ -196,14 +239,14 @@ impl Flamingo {
             })
             .collect();
         let (latents, width) = (self.config.resampler.latents, self.config.vision.width);
-        let nothing = Tensor::zeros((1, latents, width), inputs.pixels.dtype(), &Device::Cpu)?;
+        let nothing = Tensor::zeros((1, latents, width), pixels.dtype(), &Device::Cpu)?;
         let slots = batch * images;
         let (known, place) = if used.is_empty() {
             (nothing, vec![0_u32; slots])
         } else {
             let chosen: Vec<u32> = used.iter().map(|slot| *slot as u32).collect();
             let chosen = Tensor::from_vec(chosen, used.len(), &Device::Cpu)?;
-            let pixels = inputs.pixels.flatten(0, 1)?.index_select(&chosen, 0)?;
+            let pixels = pixels.flatten(0, 1)?.index_select(&chosen, 0)?;
             let encoded = self.encode_images(&pixels)?; // [used, R, width]
             let mut place = vec![used.len() as u32; slots];
             for (at, slot) in used.iter().enumerate() {
@@ -212,27 +255,14 @@ impl Flamingo {
             (Tensor::cat(&[encoded, nothing], 0)?, place)
         };
         let place = Tensor::from_vec(place, slots, &Device::Cpu)?;
-        Ok(known
+        let latents = known
             .index_select(&place, 0)?
-            .reshape((batch, images, latents, width))?)
-    }
-
-    /// What the gated blocks read from latents `[B, N, R, width]`.
-    pub(crate) fn media(&self, latents: &Tensor) -> Result<Media> {
-        let keys_values = self
-            .gated_blocks
-            .iter()
-            .map(|block| {
-                block
-                    .as_ref()
-                    .map(|block| block.keys_values(latents))
-                    .transpose()
-            })
-            .collect::<Result<_>>()?;
-        Ok(Media {
-            keys_values,
-            images: latents.dim(1)?,
-        })
+            .reshape((batch, images, latents, width))?;
+        let latents = match &self.latent_map {
+            Some(map) => map.forward(&latents)?,
+            None => latents,
+        };
+        Media::new(&self.gated_blocks, &latents)
     }
 
     /// The mask for image indices `[B][T]` over `images` images.
@@ -247,38 +277,27 @@ impl Flamingo {
         )
     }
 
-    /// Positions `start .. start + count`, if the language model reaches that far.
-    pub(crate) fn positions(&self, start: usize, count: usize) -> Result<Positions> {
-        let longest = self.language.max_positions();
-        if start + count > longest {
-            return Err(Error::Input {
-                what: "tokens",
-                expected: format!("at most {longest} in a row, the model's max_positions"),
-                found: (start + count).to_string(),
-            });
-        }
-        Positions::new(start, count)
-    }
-
     /// Tokens `[B, T]` to the last layer's output `[B, T, width]`.
     pub(crate) fn run(
         &self,
         tokens: &Tensor,
         positions: &Positions,
-        media: Option<(&Media, &MediaMask)>,
+        attended: Option<&Attended<'_>>,
         mut caches: Option<&mut [LayerCache]>,
+        observe: &mut dyn FnMut(Place, &Tensor),
     ) -> Result<Tensor> {
-        let mut hidden = self.language.embed(tokens)?;
+        let mut hidden = self.language.embed(tokens, positions)?;
         for (layer, block) in self.gated_blocks.iter().enumerate() {
             if let Some(block) = block {
-                let here = media.and_then(|(media, mask)| {
-                    let keys_values = media.keys_values[layer].as_ref()?;
-                    Some((keys_values, mask))
-                });
-                hidden = block.forward(&hidden, here)?;
+                hidden = match attended {
+                    Some(attended) => attended.read(layer, block, &hidden)?,
+                    None => block.forward(&hidden, None)?,
+                };
+                observe(Place::GatedBlock(layer), &hidden);
             }
             let cache = caches.as_deref_mut().map(|caches| &mut caches[layer]);
             hidden = self.language.layer(layer, &hidden, positions, cache)?;
+            observe(Place::Layer(layer), &hidden);
         }
         Ok(hidden)
     }
@@ -306,28 +325,4 @@ fn check_special_tokens(special: &SpecialTokens, vocabulary: usize) -> Result<()
         }),
         _ => Ok(()),
     }
-}
-
-/// How many parameters a model of this configuration has, by [`Group`] name, in the order a
-/// picture meets them. Allocates no weights.
-///
-/// # Errors
-/// The configuration cannot be built.
-pub fn parameter_counts(config: &Config) -> Result<Vec<(String, usize)>> {
-    let special = SpecialTokens {
-        image: 0,
-        end_of_chunk: 0,
-        bos: 0,
-        eos: 0,
-        pad: 0,
-    };
-    let model = Flamingo::new(config, special, ParameterStore::describing())?;
-    let mut counts = BTreeMap::<Group, usize>::new();
-    for (name, tensor) in model.parameters() {
-        *counts.entry(Group::of(name)).or_default() += tensor.elem_count();
-    }
-    Ok(counts
-        .into_iter()
-        .map(|(group, count)| (group.name().to_owned(), count))
-        .collect())
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use crate::Result;
 use crate::config::{Activation, Attend, CrossAttentionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, MASKED_SCORE, attend, join_heads, split_heads};
+use crate::ops::{LayerNorm, Linear, MASKED_SCORE, attend, join_heads, score_scale, split_heads};
 use crate::resampler::{FeedForward, keys_and_values};
 
 /// Which latents each token may attend to.
@@ -112,6 +112,33 @@ pub struct MediaKeysValues {
     values: Tensor,
 }
 
+impl MediaKeysValues {
+    /// Those of these rows, `[B]` u32.
+    pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
+        Ok(Self {
+            keys: self.keys.index_select(rows, 0)?,
+            values: self.values.index_select(rows, 0)?,
+        })
+    }
+
+    /// Of each row one of its images, by its number from 0, `[B]`.
+    pub(crate) fn of_images(&self, images: &[usize], latents: usize) -> Result<Self> {
+        let pick = |tensor: &Tensor| -> Result<Tensor> {
+            let rows = images.iter().enumerate().map(|(row, image)| {
+                tensor
+                    .narrow(0, row, 1)?
+                    .narrow(2, image * latents, latents)
+            });
+            let rows: Vec<Tensor> = rows.collect::<candle_core::Result<_>>()?;
+            Ok(Tensor::cat(&rows, 0)?.contiguous()?)
+        };
+        Ok(Self {
+            keys: pick(&self.keys)?,
+            values: pick(&self.values)?,
+        })
+    }
+}
+
 /// Attention of text to latents, without gate or residual.
 pub struct MaskedCrossAttention {
     norm: LayerNorm,
@@ -175,7 +202,14 @@ impl MaskedCrossAttention {
         if let Some(scale) = &mask.query_scale {
             queries = queries.broadcast_mul(scale)?;
         }
-        let attended = attend(&queries, &media.keys, &media.values, Some(&mask.bias))?;
+        let scale = score_scale(&queries)?;
+        let attended = attend(
+            &queries,
+            &media.keys,
+            &media.values,
+            Some(&mask.bias),
+            scale,
+        )?;
         // A row that is masked everywhere comes out of the softmax as an average; the factor
         // makes it nothing, in the gradient too.
         let attended = attended.broadcast_mul(&mask.sees_any)?;

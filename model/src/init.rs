@@ -6,6 +6,8 @@
 //! construction nor on the machine (candle's own generator on the CPU cannot be seeded).
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -13,7 +15,18 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::torch::{PICKLE_START, ZIP_START, read_torch};
 use crate::{Error, Result};
+
+/// How names of embedding tables end. An output table of its own belongs to the language model, as in
+/// OpenFlamingo; that of our decoder, whose rows for `<image>` and `<EOC>` nobody trained before,
+/// is one of them.
+const EMBEDDINGS: [&str; 4] = [
+    ".embed_tokens.weight",
+    ".embed_in.weight",
+    ".wte.weight",
+    ".model.lm_head.weight",
+];
 
 /// A part of the model that is trained or frozen as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,7 +63,7 @@ impl Group {
             Self::Resampler
         } else if name.contains(".gated_cross_attn_layer.") {
             Self::GatedXattn
-        } else if name.ends_with(".embed_tokens.weight") || name.ends_with(".lm_head.weight") {
+        } else if EMBEDDINGS.iter().any(|ending| name.ends_with(ending)) {
             Self::Embeddings
         } else {
             Self::Language
@@ -122,10 +135,11 @@ impl ParameterStore {
         Self::new(tensors, Missing::Refuse, origin.into())
     }
 
-    /// Every parameter comes from a safetensors file, read whole into memory.
+    /// Every parameter comes from a safetensors file or a PyTorch checkpoint (see
+    /// [`read_torch`](crate::read_torch)), read whole into memory.
     ///
     /// # Errors
-    /// The file cannot be read, or is not a safetensors file.
+    /// The file cannot be read, or is neither.
     pub fn from_file(path: &Path) -> Result<Self> {
         let tensors = read_tensors(path)?;
         Ok(Self::from_tensors(tensors, path.display().to_string()))
@@ -244,12 +258,23 @@ impl ParameterStore {
     }
 }
 
-/// Reads every tensor of a safetensors file.
+/// Reads every tensor of a safetensors file or a PyTorch checkpoint; which it is, its first bytes
+/// say.
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = std::fs::read(path).map_err(|source| Error::File {
+    let file_error = |source| Error::File {
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(file_error)?;
+    file.take(9).read_to_end(&mut start).map_err(file_error)?;
+    // The first eight bytes of safetensors are a length, which may be any.
+    let is_safetensors = start.get(8) == Some(&b'{');
+    let is_torch = start.starts_with(&ZIP_START) || start.first() == Some(&PICKLE_START);
+    if is_torch && !is_safetensors {
+        return read_torch(path);
+    }
+    let bytes = std::fs::read(path).map_err(file_error)?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|cause| {
         Error::Content {
             path: path.to_owned(),

@@ -148,6 +148,26 @@ pub(crate) fn last_image_before(tokens: &[u32], image: u32) -> Vec<u8> {
         .collect()
 }
 
+/// Which tokens of an interleaved row OpenFlamingo counts (`train_utils.py`), 1 for a target: those
+/// behind an `<image>` up to and including the next `<EOC>`. Text before the first image and between
+/// an `<EOC>` and the next image is none, nor are `<image>` and padding.
+#[must_use]
+pub fn chunk_targets(tokens: &[u32], special: &SpecialTokens) -> Vec<u8> {
+    let mut is_inside = false;
+    tokens
+        .iter()
+        .map(|token| {
+            if *token == special.image {
+                is_inside = true;
+                return 0;
+            }
+            let is_target = is_inside && *token != special.pad;
+            is_inside &= *token != special.end_of_chunk;
+            u8::from(is_target)
+        })
+        .collect()
+}
+
 fn expect(holds: bool, what: &'static str, expected: &str, found: &Tensor) -> Result<()> {
     if holds {
         return Ok(());
@@ -190,6 +210,15 @@ mod tests {
         assert_eq!(
             last_image_before(&[5, 9, 5, 9, 9, 5], 9),
             [0, 1, 1, 2, 3, 3]
+        );
+    }
+
+    #[test]
+    fn a_chunk_reaches_from_its_image_to_its_end() {
+        let tokens = [5, 9, 5, 6, 8, 5, 9, 5, 0];
+        assert_eq!(
+            chunk_targets(&tokens, &SPECIAL),
+            [0, 0, 1, 1, 1, 0, 0, 1, 0]
         );
     }
 

@@ -38,34 +38,50 @@
 //! ```
 
 mod config;
+mod describe;
 mod error;
 mod flamingo;
 mod fused;
 mod gated_xattn;
 mod generate;
+mod import;
 mod init;
 mod inputs;
 mod language;
 mod loss;
+mod media;
 mod memory;
 mod ops;
+mod preprocess;
 mod resampler;
+mod score;
+mod torch;
 pub mod train;
 mod vision;
 
 pub use config::{
-    Activation, Attend, Config, CrossAttentionConfig, LanguageConfig, Placement, ResamplerConfig,
+    Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
     VisionConfig,
 };
+pub use describe::{DescribedParameter, Description, parameter_counts, preset, preset_names};
 pub use error::{Error, Result};
-pub use flamingo::{Flamingo, parameter_counts};
+pub use flamingo::{Flamingo, Place};
 pub use gated_xattn::{GatedBlock, MaskedCrossAttention, MediaKeysValues, MediaMask};
-pub use generate::{GenerateOptions, generate};
+pub use generate::{
+    Continuation, GenerateOptions, Generated, generate, generate_batch, log_probabilities,
+};
+pub use import::{
+    Assembled, ImportSummary, Published, assemble, language_name, read_weights, reference_name,
+    vision_sizes,
+};
 pub use init::{Group, ParameterStore};
-pub use inputs::{Inputs, SpecialTokens};
-pub use language::{Decoder, LanguageModel, LayerCache, Positions};
+pub use inputs::{Inputs, SpecialTokens, chunk_targets};
+pub use language::{Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, Positions};
 pub use loss::cross_entropy;
 pub use memory::keep_freed_memory;
+pub use preprocess::{Picture, Preprocess};
 pub use resampler::Resampler;
+pub use score::score_candidates;
+pub use torch::read_torch;
 pub use train::Checkpoint;
-pub use vision::VisionTransformer;
+pub use vision::{Nfnet, VisionEncoder, VisionTransformer};

@@ -8,7 +8,9 @@ use candle_core::{D, DType, Tensor};
 
 use crate::Result;
 use crate::config::Activation;
-use crate::fused::{BiasedSoftmax, FrozenProduct, Gelu, Normalize};
+use crate::fused::{
+    BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Normalize, SelfGate,
+};
 use crate::init::{Init, ParameterStore};
 
 /// Added under the square root of a layer norm, as in PyTorch.
@@ -48,8 +50,25 @@ impl Linear {
         scale: f64,
     ) -> Result<Self> {
         let mut linear = Self::without_bias(parameters, name, shape, scale)?;
-        linear.bias = Some(parameters.get(&format!("{name}.bias"), &[shape[0]], Init::Zeros)?);
+        linear.add_bias(parameters, name)?;
         Ok(linear)
+    }
+
+    /// Gives it the bias called `name`, which starts at zero.
+    pub(crate) fn add_bias(&mut self, parameters: &mut ParameterStore, name: &str) -> Result<()> {
+        let outputs = self.weight.dim(0)?;
+        self.bias = Some(parameters.get(&format!("{name}.bias"), &[outputs], Init::Zeros)?);
+        Ok(())
+    }
+
+    /// The map to outputs `start .. start + count` alone. Shares the weight: splitting the product
+    /// instead would copy activations at every step.
+    pub(crate) fn rows(&self, start: usize, count: usize) -> Result<Self> {
+        let bias = self.bias.as_ref();
+        Ok(Self {
+            weight: self.weight.narrow(0, start, count)?,
+            bias: bias.map(|bias| bias.narrow(0, start, count)).transpose()?,
+        })
     }
 
     /// `[..., in]` to `[..., out]`.
@@ -60,14 +79,20 @@ impl Linear {
         // One large two-dimensional product is faster than a batch of small ones, and a batch
         // would materialise the weight once per row.
         let rows = input.reshape(((), inputs))?;
-        let mut output = if self.weight.track_op() {
-            rows.matmul(&self.weight.t()?)?
-        } else {
-            rows.apply_op2(&self.weight, FrozenProduct)?
+        let product = || {
+            if self.weight.track_op() {
+                rows.matmul(&self.weight.t()?)
+            } else {
+                rows.apply_op2(&self.weight, FrozenProduct)
+            }
         };
-        if let Some(bias) = &self.bias {
-            output = output.broadcast_add(bias)?;
-        }
+        let output = match &self.bias {
+            Some(bias) if !self.weight.track_op() && !bias.track_op() => {
+                rows.apply_op3(&self.weight, bias, FrozenAffine)?
+            }
+            Some(bias) => product()?.broadcast_add(bias)?,
+            None => product()?,
+        };
         Ok(output.reshape(shape)?)
     }
 }
@@ -75,44 +100,75 @@ impl Linear {
 /// Normalisation of the last axis to mean 0 and variance 1, then scale and shift.
 pub(crate) struct LayerNorm {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
+    epsilon: f32,
 }
 
 impl LayerNorm {
     pub(crate) fn new(parameters: &mut ParameterStore, name: &str, width: usize) -> Result<Self> {
+        Self::with(parameters, name, width, NORM_EPSILON, true)
+    }
+
+    pub(crate) fn with(
+        parameters: &mut ParameterStore,
+        name: &str,
+        width: usize,
+        epsilon: f32,
+        has_bias: bool,
+    ) -> Result<Self> {
         Ok(Self {
             weight: parameters.get(&format!("{name}.weight"), &[width], Init::Ones)?,
-            bias: parameters.get(&format!("{name}.bias"), &[width], Init::Zeros)?,
+            bias: has_bias
+                .then(|| parameters.get(&format!("{name}.bias"), &[width], Init::Zeros))
+                .transpose()?,
+            epsilon,
         })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let normal = input.contiguous()?.apply_op1(Normalize {
+        let input = input.contiguous()?;
+        let normalize = Normalize {
             is_centred: true,
-            epsilon: NORM_EPSILON,
-        })?;
-        Ok(normal
-            .broadcast_mul(&self.weight)?
-            .broadcast_add(&self.bias)?)
+            epsilon: self.epsilon,
+        };
+        if let Some(bias) = &self.bias
+            && !self.weight.track_op()
+            && !bias.track_op()
+        {
+            return Ok(input.apply_op3(&self.weight, bias, FrozenNorm(normalize))?);
+        }
+        let normal = input.apply_op1(normalize)?;
+        let scaled = normal.broadcast_mul(&self.weight)?;
+        Ok(match &self.bias {
+            Some(bias) => scaled.broadcast_add(bias)?,
+            None => scaled,
+        })
     }
 }
 
 /// Division of the last axis by its root mean square, then scale (Zhang and Sennrich 2019).
 pub(crate) struct RmsNorm {
     weight: Tensor,
+    epsilon: f32,
 }
 
 impl RmsNorm {
-    pub(crate) fn new(parameters: &mut ParameterStore, name: &str, width: usize) -> Result<Self> {
+    pub(crate) fn new(
+        parameters: &mut ParameterStore,
+        name: &str,
+        width: usize,
+        epsilon: f32,
+    ) -> Result<Self> {
         Ok(Self {
             weight: parameters.get(&format!("{name}.weight"), &[width], Init::Ones)?,
+            epsilon,
         })
     }
 
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let normal = input.contiguous()?.apply_op1(Normalize {
             is_centred: false,
-            epsilon: NORM_EPSILON,
+            epsilon: self.epsilon,
         })?;
         Ok(normal.broadcast_mul(&self.weight)?)
     }
@@ -122,8 +178,10 @@ impl RmsNorm {
 pub(crate) fn activate(activation: Activation, input: &Tensor) -> Result<Tensor> {
     Ok(match activation {
         Activation::Gelu => input.contiguous()?.apply_op1(Gelu)?,
-        // sigmoid(z) = (1 + tanh(z / 2)) / 2
-        Activation::QuickGelu => ((input * 0.851)?.tanh()?.affine(0.5, 0.5)? * input)?,
+        Activation::GeluTanh => input.contiguous()?.apply_op1(SelfGate::GeluTanh)?,
+        Activation::QuickGelu => input.contiguous()?.apply_op1(SelfGate::QuickGelu)?,
+        Activation::Relu => input.relu()?,
+        Activation::Silu => input.contiguous()?.apply_op1(SelfGate::Silu)?,
         Activation::SquaredRelu => input.relu()?.sqr()?,
     })
 }
@@ -145,17 +203,39 @@ pub(crate) fn join_heads(input: &Tensor) -> Result<Tensor> {
         .reshape((batch, tokens, heads * head_dim))?)
 }
 
+/// `[B, heads, T, D]` to `[B, heads * repeats, T, D]`, each head so many times in a row.
+pub(crate) fn repeat_heads(input: &Tensor, repeats: usize) -> Result<Tensor> {
+    if repeats == 1 {
+        return Ok(input.clone());
+    }
+    let (batch, heads, tokens, head_dim) = input.dims4()?;
+    Ok(input
+        .unsqueeze(2)?
+        .broadcast_as((batch, heads, repeats, tokens, head_dim))?
+        .reshape((batch, heads * repeats, tokens, head_dim))?)
+}
+
 /// Softmax attention: queries `[B, H, T, D]`, keys and values `[B, H, S, D]`, to `[B, H, T, D]`.
 ///
-/// `bias` gets no gradient; it is added to the scores `[B, H, T, S]` and broadcast to them.
+/// `bias` gets no gradient; it is added to the scores `[B, H, T, S]`, `scale` times the products,
+/// and broadcast to them.
 pub(crate) fn attend(
     queries: &Tensor,
     keys: &Tensor,
     values: &Tensor,
     bias: Option<&Tensor>,
+    scale: f32,
 ) -> Result<Tensor> {
-    let scale = (queries.dim(D::Minus1)? as f32).powf(-0.5);
-    let scores = queries.matmul(&keys.t()?)?;
+    weigh(&queries.matmul(&keys.t()?)?, values, bias, scale)
+}
+
+/// The rest of [`attend`], from the products of queries and keys `[B, H, T, S]`.
+pub(crate) fn weigh(
+    scores: &Tensor,
+    values: &Tensor,
+    bias: Option<&Tensor>,
+    scale: f32,
+) -> Result<Tensor> {
     let bias = match bias {
         Some(bias) => bias.detach(),
         None => Tensor::zeros(scores.dim(D::Minus1)?, DType::F32, scores.device())?,
@@ -163,6 +243,11 @@ pub(crate) fn attend(
     let bias = bias.broadcast_as(scores.shape())?;
     let weights = scores.apply_op2(&bias, BiasedSoftmax { scale })?;
     Ok(weights.matmul(values)?)
+}
+
+/// The usual factor of attention scores, `head_dim^-1/2` (Vaswani et al. 2017).
+pub(crate) fn score_scale(queries: &Tensor) -> Result<f32> {
+    Ok((queries.dim(D::Minus1)? as f32).powf(-0.5))
 }
 
 /// A score so low that its softmax weight is exactly 0 beside any real score, and finite, so that

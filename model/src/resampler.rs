@@ -4,17 +4,18 @@
 //! Tensor names and the order of operations are OpenFlamingo's: keys and values come from the
 //! normalised patches and the normalised latents together, queries from the latents.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, split_heads};
+use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
 pub struct Resampler {
     latents: Tensor,
     frames: Option<Tensor>,
+    images: Option<Tensor>,
     layers: Vec<Layer>,
     norm: LayerNorm,
 }
@@ -25,6 +26,8 @@ struct Layer {
     queries: Linear,
     keys: Linear,
     values: Linear,
+    /// Keys and values of the latents, where they have maps of their own.
+    latent_maps: Option<[Linear; 2]>,
     output: Linear,
     feed_forward: FeedForward,
     heads: usize,
@@ -56,6 +59,15 @@ impl Resampler {
                 )
             })
             .transpose()?;
+        let images = (config.max_images > 0)
+            .then(|| {
+                parameters.get(
+                    &format!("{prefix}media_time_embs"),
+                    &[config.max_images, 1, width],
+                    Init::Normal { deviation: 1.0 },
+                )
+            })
+            .transpose()?;
         let layers = (0..config.layers)
             .map(|layer| {
                 Layer::new(
@@ -69,6 +81,7 @@ impl Resampler {
         Ok(Self {
             latents,
             frames,
+            images,
             layers,
             norm: LayerNorm::new(parameters, &format!("{prefix}norm"), width)?,
         })
@@ -77,24 +90,26 @@ impl Resampler {
     /// Patch tokens `[B, N, F, patches, width]` to latents `[B, N, R, width]`.
     ///
     /// # Errors
-    /// There are more frames than time embeddings.
+    /// There are more images than embeddings of their number.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         let (batch, images, frames, patches, width) = tokens.dims5()?;
-        let tokens = match &self.frames {
-            None => tokens.clone(),
-            Some(embeddings) => {
-                let known = embeddings.dim(0)?;
-                if frames > known {
-                    return Err(Error::Input {
-                        what: "frames",
-                        expected: format!("at most {known}, the resampler's time embeddings"),
-                        found: frames.to_string(),
-                    });
-                }
-                let embeddings = embeddings.narrow(0, 0, frames)?;
-                tokens.broadcast_add(&embeddings.reshape((1, 1, frames, 1, width))?)?
+        let mut tokens = tokens.clone();
+        if let Some(embeddings) = &self.frames {
+            let embeddings = frame_embeddings(embeddings, frames)?;
+            tokens = tokens.broadcast_add(&embeddings.reshape((1, 1, frames, 1, width))?)?;
+        }
+        if let Some(embeddings) = &self.images {
+            let known = embeddings.dim(0)?;
+            if images > known {
+                return Err(Error::Input {
+                    what: "images",
+                    expected: format!("at most {known}, the resampler's embeddings of them"),
+                    found: images.to_string(),
+                });
             }
-        };
+            let embeddings = embeddings.narrow(0, 0, images)?;
+            tokens = tokens.broadcast_add(&embeddings.reshape((1, images, 1, 1, width))?)?;
+        }
         let media = tokens.reshape((batch * images, frames * patches, width))?;
         let mut latents = self
             .latents
@@ -109,6 +124,27 @@ impl Resampler {
     }
 }
 
+/// Time embeddings `[known, width]` of `frames` frames: the first ones, or, of a longer clip, their
+/// course stretched linearly from first to last (as the paper does from 8 to 30 frames).
+fn frame_embeddings(embeddings: &Tensor, frames: usize) -> Result<Tensor> {
+    let known = embeddings.dim(0)?;
+    if frames <= known {
+        return Ok(embeddings.narrow(0, 0, frames)?);
+    }
+    let mut shares = vec![0.0_f32; frames * known];
+    for (frame, shares) in shares.chunks_mut(known).enumerate() {
+        let place = frame as f32 * (known - 1) as f32 / (frames - 1) as f32;
+        let before = (place as usize).min(known - 1);
+        let share = place - before as f32;
+        shares[before] = 1.0 - share;
+        if share > 0.0 {
+            shares[(before + 1).min(known - 1)] += share;
+        }
+    }
+    let shares = Tensor::from_vec(shares, (frames, known), &Device::Cpu)?;
+    Ok(shares.matmul(embeddings)?)
+}
+
 impl Layer {
     fn new(
         config: &ResamplerConfig,
@@ -120,6 +156,17 @@ impl Layer {
         let inner = config.heads * config.head_dim;
         let [keys, values] =
             keys_and_values(parameters, &format!("{attention}.to_kv"), inner, width)?;
+        let latent_maps = config
+            .own_latent_maps
+            .then(|| {
+                keys_and_values(
+                    parameters,
+                    &format!("{attention}.to_latent_kv"),
+                    inner,
+                    width,
+                )
+            })
+            .transpose()?;
         Ok(Self {
             media_norm: LayerNorm::new(parameters, &format!("{attention}.norm_media"), width)?,
             latents_norm: LayerNorm::new(parameters, &format!("{attention}.norm_latents"), width)?,
@@ -131,6 +178,7 @@ impl Layer {
             )?,
             keys,
             values,
+            latent_maps,
             output: Linear::without_bias(
                 parameters,
                 &format!("{attention}.to_out"),
@@ -151,12 +199,24 @@ impl Layer {
     /// Media `[M, S, width]` and latents `[M, R, width]` to new latents.
     fn forward(&self, media: &Tensor, latents: &Tensor) -> Result<Tensor> {
         let normal = self.latents_norm.forward(latents)?;
-        let sources = Tensor::cat(&[&self.media_norm.forward(media)?, &normal], 1)?;
+        let media = self.media_norm.forward(media)?;
+        let (keys, values) = match &self.latent_maps {
+            None => {
+                let sources = Tensor::cat(&[&media, &normal], 1)?;
+                (self.keys.forward(&sources)?, self.values.forward(&sources)?)
+            }
+            Some([keys, values]) => (
+                Tensor::cat(&[self.keys.forward(&media)?, keys.forward(&normal)?], 1)?,
+                Tensor::cat(&[self.values.forward(&media)?, values.forward(&normal)?], 1)?,
+            ),
+        };
+        let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
         let attended = attend(
-            &split_heads(&self.queries.forward(&normal)?, self.heads)?,
-            &split_heads(&self.keys.forward(&sources)?, self.heads)?,
-            &split_heads(&self.values.forward(&sources)?, self.heads)?,
+            &queries,
+            &split_heads(&keys, self.heads)?,
+            &split_heads(&values, self.heads)?,
             None,
+            score_scale(&queries)?,
         )?;
         let latents = (latents + self.output.forward(&join_heads(&attended)?)?)?;
         Ok((&latents + self.feed_forward.forward(&latents)?)?)
@@ -209,5 +269,28 @@ impl FeedForward {
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let inner = self.rise.forward(&self.norm.forward(input)?)?;
         self.fall.forward(&activate(self.activation, &inner)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_embeddings_stretch_over_a_longer_clip() {
+        let known: Vec<f32> = (0..8).map(|frame| (frame * frame) as f32).collect();
+        let known = Tensor::from_vec(known, (8, 1), &Device::Cpu).unwrap();
+        let stretched = |frames: usize| -> Vec<f32> {
+            let embeddings = frame_embeddings(&known, frames).unwrap();
+            embeddings.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        assert_eq!(stretched(3), [0.0, 1.0, 4.0]);
+        assert_eq!(stretched(8)[7], 49.0);
+        // Fifteen frames: every second one is a known one, the others lie half way.
+        let fifteen = stretched(15);
+        assert_eq!(fifteen[..5], [0.0, 0.5, 1.0, 2.5, 4.0]);
+        let thirty = stretched(30);
+        assert_eq!((thirty[0], thirty[29]), (0.0, 49.0));
+        assert!(thirty.windows(2).all(|pair| pair[0] < pair[1]));
     }
 }

@@ -514,7 +514,7 @@ fn settings_that_cannot_be_built_are_named() {
         message("vision.patch_side_px = 3"),
         "setting `vision.patch_side_px` is 3: it must divide vision.image_side_px"
     );
-    assert!(message("language.heads = 16").contains("heads of even size"));
+    assert!(message("language.heads = 16").contains("must be even"));
     assert!(message("cross_attention.every = 5").contains("no layer sees an image"));
     let unknown = toml::from_str::<TrainConfig>("learning_rat = 1.0").unwrap_err();
     assert!(unknown.to_string().contains("learning_rat"));

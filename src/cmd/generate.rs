@@ -4,24 +4,26 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use m3w_model::GenerateOptions;
 
-use crate::answer::answer;
-use crate::trainer::TrainedModel;
+use crate::answer::{Piece, answer, answer_pieces};
+use crate::trained::TrainedModel;
 
-/// Continue text for pictures with a trained model
+/// Continue text for pictures with a trained or imported model
+///
+/// `--image` and `--text`, each repeated as often as needed, make a prompt in the order they are
+/// given.
 #[derive(Debug, Args)]
 pub(super) struct Generate {
-    /// Directory of the training run
+    /// Directory of the training run or the imported model
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
-    /// A picture; may be given several times
-    #[arg(long = "image", value_name = "FILE")]
-    images: Vec<PathBuf>,
+    #[command(flatten)]
+    pieces: Pieces,
     /// Words to continue; `<image>` stands for the next picture, and without any the pictures
     /// come first
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", conflicts_with = "text")]
     prompt: String,
     /// Most tokens to add
     #[arg(long, value_name = "N", default_value_t = 32)]
@@ -38,6 +40,61 @@ pub(super) struct Generate {
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Follow this many continuations side by side and print the best one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    beams: usize,
+    /// Divide a beam's score by its length, the prompt's included, to this power
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    length_penalty: f64,
+}
+
+/// Pictures and words in the order of the command line, which derived arguments forget.
+#[derive(Debug)]
+struct Pieces(Vec<Piece>);
+
+impl FromArgMatches for Pieces {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut placed = Vec::new();
+        if let Some(pictures) = matches.get_many::<PathBuf>("image") {
+            let places = matches.indices_of("image").into_iter().flatten();
+            placed.extend(places.zip(pictures.cloned().map(Piece::Picture)));
+        }
+        if let Some(texts) = matches.get_many::<String>("text") {
+            let places = matches.indices_of("text").into_iter().flatten();
+            placed.extend(places.zip(texts.cloned().map(Piece::Text)));
+        }
+        placed.sort_by_key(|(place, _)| *place);
+        Ok(Self(placed.into_iter().map(|(_, piece)| piece).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Pieces {
+    fn augment_args(command: Command) -> Command {
+        let repeated = |name: &'static str| Arg::new(name).long(name).action(ArgAction::Append);
+        let image = repeated("image")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("A picture; may be given several times");
+        let text = repeated("text")
+            .value_name("TEXT")
+            .allow_hyphen_values(true)
+            .help("Words at this place among the pictures; may be given several times");
+        command.arg(image).arg(text)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
 impl Generate {
@@ -51,18 +108,69 @@ impl Generate {
             top_k: self.top_k,
             top_p: self.top_p,
             seed: self.seed,
+            beams: self.beams,
+            length_penalty: self.length_penalty,
+            ..GenerateOptions::default()
         };
         let mut out = std::io::stdout();
         let mut shown = 0;
-        let text = answer(&trained, &self.images, &self.prompt, &options, |text| {
+        let on_text = |text: &str| {
             // The last character may be half of one until its next token is there.
             let whole = text.trim_end_matches('\u{fffd}').len();
             if let Some(news) = text.get(shown..whole) {
                 let _ = write!(out, "{news}").and_then(|()| out.flush());
                 shown = whole;
             }
-        })?;
-        writeln!(out, "{}", text.get(shown..).unwrap_or_default())?;
+        };
+        let Pieces(pieces) = self.pieces;
+        let pictures = pieces.iter().map(|piece| match piece {
+            Piece::Picture(path) => Some(path),
+            Piece::Text(_) => None,
+        });
+        let pictures: Option<Vec<&PathBuf>> = pictures.collect();
+        let text = match pictures {
+            Some(pictures) => answer(&trained, &pictures, &self.prompt, &options, on_text),
+            None => answer_pieces(&trained, &pieces, &options, on_text),
+        }?;
+        writeln!(
+            std::io::stdout(),
+            "{}",
+            text.get(shown..).unwrap_or_default()
+        )?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        generate: Generate,
+    }
+
+    #[test]
+    fn pictures_and_words_keep_the_order_of_the_command_line() {
+        let line = "m3w --checkpoint dir --image a --text one --image b --text=two --image c";
+        let line = Line::try_parse_from(line.split(' ')).unwrap();
+        let Pieces(pieces) = line.generate.pieces;
+        let expected = [
+            Piece::Picture("a".into()),
+            Piece::Text("one".to_owned()),
+            Piece::Picture("b".into()),
+            Piece::Text("two".to_owned()),
+            Piece::Picture("c".into()),
+        ];
+        assert_eq!(pieces, expected);
+    }
+
+    #[test]
+    fn a_prompt_beside_pieces_of_text_is_refused() {
+        let line = "m3w --checkpoint dir --text one --prompt two";
+        assert!(Line::try_parse_from(line.split(' ')).is_err());
     }
 }

@@ -9,6 +9,7 @@ mod cross_entropy;
 mod gelu;
 mod norm;
 mod product;
+mod self_gate;
 mod softmax;
 mod turn;
 
@@ -17,8 +18,9 @@ use rayon::prelude::*;
 
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use gelu::Gelu;
-pub(crate) use norm::Normalize;
-pub(crate) use product::FrozenProduct;
+pub(crate) use norm::{FrozenNorm, Normalize};
+pub(crate) use product::{FrozenAffine, FrozenProduct};
+pub(crate) use self_gate::SelfGate;
 pub(crate) use softmax::BiasedSoftmax;
 pub(crate) use turn::Turn;
 

@@ -1,6 +1,8 @@
 //! Layer norm and RMS norm, before scale and shift.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
+};
 
 use super::{contiguous, fill_rows};
 
@@ -12,16 +14,18 @@ pub(crate) struct Normalize {
 }
 
 impl Normalize {
-    /// What to take off a row and what to multiply it by then.
+    /// What to take off a row and what to multiply it by then. Summed in f64: a row is long enough
+    /// for f32 sums to lose a digit, which every later layer would carry on.
     fn shift_and_factor(self, row: &[f32]) -> (f32, f32) {
-        let count = row.len() as f32;
+        let count = row.len() as f64;
         let shift = if self.is_centred {
-            row.iter().sum::<f32>() / count
+            (row.iter().copied().map(f64::from).sum::<f64>() / count) as f32
         } else {
             0.0
         };
-        let squares: f32 = row.iter().map(|value| (value - shift).powi(2)).sum();
-        (shift, 1.0 / (squares / count + self.epsilon).sqrt())
+        let squares = row.iter().map(|value| f64::from(value - shift).powi(2));
+        let variance = squares.sum::<f64>() / count + f64::from(self.epsilon);
+        (shift, (1.0 / variance.sqrt()) as f32)
     }
 }
 
@@ -89,5 +93,60 @@ impl CustomOp2 for NormalizeSlope {
             }
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+}
+
+/// [`Normalize`], then a frozen scale and shift `[width]`, in one walk.
+#[derive(Clone, Copy)]
+pub(crate) struct FrozenNorm(pub(crate) Normalize);
+
+impl CustomOp3 for FrozenNorm {
+    fn name(&self) -> &'static str {
+        "frozen-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+        shift: &CpuStorage,
+        shift_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = contiguous(input, layout, self.name())?;
+        let scales = contiguous(scale, scale_layout, self.name())?;
+        let shifts = contiguous(shift, shift_layout, self.name())?;
+        let width = layout.dims().last().copied().unwrap_or(1);
+        if scales.len() != width || shifts.len() != width {
+            bail!(
+                "{}: rows are {width} wide, the scale {}",
+                self.name(),
+                scales.len()
+            );
+        }
+        let mut output = vec![0.0; input.len()];
+        fill_rows(&mut output, width, |row, output| {
+            let input = &input[row * width..(row + 1) * width];
+            let (mean, factor) = self.0.shift_and_factor(input);
+            let learnt = scales.iter().zip(shifts);
+            for ((output, value), (scale, shift)) in output.iter_mut().zip(input).zip(learnt) {
+                *output = (value - mean) * factor * scale + shift;
+            }
+        });
+        Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        scale: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let scaled = gradient.broadcast_mul(&scale.detach())?;
+        let slope = input.apply_op2_no_bwd(&scaled.contiguous()?, &NormalizeSlope(self.0))?;
+        Ok((Some(slope), None, None))
     }
 }

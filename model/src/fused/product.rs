@@ -1,7 +1,9 @@
 //! Products with weights that are not trained.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+use super::{contiguous, fill_rows};
 
 /// `x * W^T` for rows `[M, in]` and a frozen weight `[out, in]`, `[M, out]`.
 ///
@@ -36,5 +38,48 @@ impl CustomOp2 for FrozenProduct {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((Some(gradient.matmul(&weight.detach())?), None))
+    }
+}
+
+/// `x * W^T + b` for rows `[M, in]`, a frozen weight `[out, in]` and a frozen bias `[out]`,
+/// `[M, out]`. Candle's own sum is another walk, on one thread.
+pub(crate) struct FrozenAffine;
+
+impl CustomOp3 for FrozenAffine {
+    fn name(&self) -> &'static str {
+        "frozen-affine"
+    }
+
+    fn cpu_fwd(
+        &self,
+        rows: &CpuStorage,
+        rows_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (product, shape) = FrozenProduct.cpu_fwd(rows, rows_layout, weight, weight_layout)?;
+        let bias = contiguous(bias, bias_layout, self.name())?;
+        let CpuStorage::F32(mut sums) = product else {
+            bail!("{} needs f32", self.name());
+        };
+        fill_rows(&mut sums, bias.len(), |_, row| {
+            for (sum, bias) in row.iter_mut().zip(bias) {
+                *sum += bias;
+            }
+        });
+        Ok((CpuStorage::F32(sums), shape))
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(gradient.matmul(&weight.detach())?), None, None))
     }
 }

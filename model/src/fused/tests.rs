@@ -120,6 +120,30 @@ fn gelu_agrees_with_the_error_function() {
 }
 
 #[test]
+fn self_gates_agree_with_the_composed_ones() {
+    let input = || numbers(50, 60, 0.0);
+    assert_same(
+        &input(),
+        |x| x.apply_op1(SelfGate::Silu).unwrap(),
+        |x| x.silu().unwrap(),
+    );
+    assert_same(
+        &input(),
+        |x| x.apply_op1(SelfGate::GeluTanh).unwrap(),
+        |x| x.gelu().unwrap(),
+    );
+    // sigmoid(z) = (1 + tanh(z / 2)) / 2
+    assert_same(
+        &input(),
+        |x| x.apply_op1(SelfGate::QuickGelu).unwrap(),
+        |x| {
+            let gate = (x * 0.851).unwrap().tanh().unwrap();
+            (gate.affine(0.5, 0.5).unwrap() * x).unwrap()
+        },
+    );
+}
+
+#[test]
 fn cross_entropy_agrees_with_the_composed_one() {
     let targets = Tensor::new(&[3_u32, 0, 7, 7], &Device::Cpu).unwrap();
     assert_same(
@@ -148,6 +172,8 @@ fn a_turn_agrees_with_the_composed_one() {
     let turn = Turn {
         cosines: angles.iter().map(|angle| angle.cos()).collect(),
         sines: angles.iter().map(|angle| angle.sin()).collect(),
+        half: 2,
+        is_interleaved: false,
         is_inverse: false,
     };
     let table = |values: &[f32]| Tensor::from_slice(values, (3, 2), &Device::Cpu).unwrap();
@@ -170,6 +196,33 @@ fn a_turn_agrees_with_the_composed_one() {
 }
 
 #[test]
+fn pairs_side_by_side_turn_as_pairs_apart_do_and_the_rest_stays() {
+    let apart = Turn {
+        cosines: [0.6, 0.8].into(),
+        sines: [0.8, -0.6].into(),
+        half: 2,
+        is_interleaved: false,
+        is_inverse: false,
+    };
+    let beside = Turn {
+        is_interleaved: true,
+        ..apart.clone()
+    };
+    let input = numbers(1, 5, 0.3);
+    let order = |indices: [u32; 5]| Tensor::new(&indices, &Device::Cpu).unwrap();
+    let sorted = input.index_select(&order([0, 2, 1, 3, 4]), 1).unwrap();
+    let found = input.apply_op1(beside.clone()).unwrap();
+    let expected = sorted.apply_op1(apart).unwrap();
+    let expected = expected.index_select(&order([0, 2, 1, 3, 4]), 1).unwrap();
+    assert_close("result", &found, &expected);
+    let back = Turn {
+        is_inverse: true,
+        ..beside
+    };
+    assert_close("turned back", &found.apply_op1(back).unwrap(), &input);
+}
+
+#[test]
 fn a_frozen_product_passes_the_gradient_on_and_keeps_none() {
     let weight = numbers(5, 4, 0.8);
     let frozen = weight.as_detached_tensor();
@@ -177,5 +230,40 @@ fn a_frozen_product_passes_the_gradient_on_and_keeps_none() {
         &numbers(3, 4, 0.5),
         |x| x.apply_op2(&frozen, FrozenProduct).unwrap(),
         |x| x.matmul(&frozen.t().unwrap()).unwrap(),
+    );
+}
+
+#[test]
+fn a_frozen_affine_map_and_a_frozen_norm_agree_with_the_composed_ones() {
+    let (weight, bias) = (numbers(5, 4, 0.8), numbers(1, 5, 1.1));
+    let weight = weight.as_detached_tensor();
+    let bias = bias.as_detached_tensor().flatten_all().unwrap();
+    assert_same(
+        &numbers(37, 4, 0.5),
+        |x| x.apply_op3(&weight, &bias, FrozenAffine).unwrap(),
+        |x| {
+            let product = x.matmul(&weight.t().unwrap()).unwrap();
+            product.broadcast_add(&bias).unwrap()
+        },
+    );
+    let row = |seed| {
+        numbers(1, 9, seed)
+            .as_detached_tensor()
+            .flatten_all()
+            .unwrap()
+    };
+    let (scale, shift) = (row(0.3), row(1.9));
+    let normalize = Normalize {
+        is_centred: true,
+        epsilon: 1e-5,
+    };
+    assert_same(
+        &numbers(35, 9, 0.2),
+        |x| x.apply_op3(&scale, &shift, FrozenNorm(normalize)).unwrap(),
+        |x| {
+            let normal = x.apply_op1(normalize).unwrap();
+            let scaled = normal.broadcast_mul(&scale).unwrap();
+            scaled.broadcast_add(&shift).unwrap()
+        },
     );
 }

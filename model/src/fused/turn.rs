@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{contiguous, fill_rows};
 
-/// Turns channel `i` of the first half and channel `i` of the second half of `[.., T, D]` by the
-/// angle whose cosine and sine stand at `[t, i]` of the tables `[T, D / 2]`.
+/// Turns pairs of channels of `[.., T, D]`: pair `i` by the angle whose cosine and sine stand at
+/// `[t, i]` of the tables `[T, half]`. A pair is channels `i` and `half + i`, or `2 i` and `2 i + 1`
+/// where `is_interleaved`; channels from `2 * half` on stay as they are.
 #[derive(Clone)]
 pub(crate) struct Turn {
     pub(crate) cosines: Arc<[f32]>,
     pub(crate) sines: Arc<[f32]>,
+    pub(crate) half: usize,
+    pub(crate) is_interleaved: bool,
     pub(crate) is_inverse: bool,
 }
 
@@ -22,21 +25,30 @@ impl CustomOp1 for Turn {
 
     fn cpu_fwd(&self, input: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let input = contiguous(input, layout, self.name())?;
-        let width = layout.dims().last().copied().unwrap_or(2);
-        let half = width / 2;
-        let positions = self.cosines.len() / half;
+        let width = layout.dims().last().copied().unwrap_or(1);
+        let half = self.half;
+        if 2 * half > width {
+            bail!("{} turns {} of {width} channels", self.name(), 2 * half);
+        }
+        let positions = (self.cosines.len() / half).max(1);
         let sign = if self.is_inverse { -1.0 } else { 1.0 };
+        // Where a pair's two channels stand: `step * i`, and `apart` behind that.
+        let (step, apart) = if self.is_interleaved {
+            (2, 1)
+        } else {
+            (1, half)
+        };
         let mut output = vec![0.0; input.len()];
         fill_rows(&mut output, width, |row, output| {
-            let (first, second) = input[row * width..(row + 1) * width].split_at(half);
-            let (first_output, second_output) = output.split_at_mut(half);
+            let input = &input[row * width..(row + 1) * width];
+            output[2 * half..].copy_from_slice(&input[2 * half..]);
             let at = row % positions * half;
             let (cosines, sines) = (&self.cosines[at..at + half], &self.sines[at..at + half]);
-            for channel in 0..half {
-                let (cosine, sine) = (cosines[channel], sign * sines[channel]);
-                let (x, y) = (first[channel], second[channel]);
-                first_output[channel] = x * cosine - y * sine;
-                second_output[channel] = y * cosine + x * sine;
+            for pair in 0..half {
+                let (cosine, sine) = (cosines[pair], sign * sines[pair]);
+                let (first, second) = (step * pair, step * pair + apart);
+                output[first] = input[first] * cosine - input[second] * sine;
+                output[second] = input[second] * cosine + input[first] * sine;
             }
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))

@@ -1,15 +1,15 @@
-//! Our own decoder, of Chinchilla's type (Hoffmann et al. 2022): layers of RMS norm, causal
-//! attention and a GELU feed-forward part, no biases. Chinchilla's relative positions are replaced
-//! by rotary ones (Su et al. 2021), which cost no parameters and cache well. The output layer is
-//! the embedding table itself where `tied_output` is set, else a table of its own.
+//! The decoder-only transformer of every family: embeddings, layers, a norm, an output table.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
+use super::config::{Family, LanguageConfig};
+use super::layer::{Layer, Norm};
+use super::names::Names;
+use super::positions::{Distances, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
-use crate::config::{Activation, LanguageConfig};
 use crate::fused::Turn;
 use crate::init::{Init, ParameterStore};
-use crate::ops::{Linear, RmsNorm, activate, attend, join_heads, split_heads};
+use crate::ops::Linear;
 use crate::{Error, Result};
 
 /// Deviation of the first embeddings (Radford et al. 2019, released code).
@@ -17,29 +17,22 @@ const EMBEDDING_DEVIATION: f64 = 0.02;
 
 /// The decoder.
 pub struct Decoder {
-    max_positions: usize,
+    config: LanguageConfig,
     embeddings: Tensor,
+    /// A table of learnt positions, and the row of the first one.
+    positions: Option<(Tensor, usize)>,
+    /// Maps from a narrower embedding and back to it.
+    embedding_maps: Option<[Linear; 2]>,
     layers: Vec<Layer>,
-    norm: RmsNorm,
+    /// None where each layer ends in a norm.
+    norm: Option<Norm>,
     output: Linear,
-    rotary: Rotary,
-}
-
-struct Layer {
-    attention_norm: RmsNorm,
-    queries: Linear,
-    keys: Linear,
-    values: Linear,
-    output: Linear,
-    feed_forward_norm: RmsNorm,
-    rise: Linear,
-    fall: Linear,
-    heads: usize,
+    slopes: Vec<f32>,
 }
 
 impl Decoder {
-    /// Builds the decoder from parameters under `prefix` (ends in a dot). Layer `i` stands under
-    /// `{prefix}layers.{i}.decoder_layer`, beside the gated block before it.
+    /// Builds the decoder from parameters under `prefix` (ends in a dot). Their names are those of
+    /// the family, with `decoder_layer` before those of a layer's parts: gated blocks stand beside.
     ///
     /// # Errors
     /// A parameter is missing or has another shape.
@@ -48,35 +41,142 @@ impl Decoder {
         parameters: &mut ParameterStore,
         prefix: &str,
     ) -> Result<Self> {
-        let table = |parameters: &mut ParameterStore, name: &str| {
-            parameters.get(
-                &format!("{prefix}{name}.weight"),
-                &[config.vocabulary, config.width],
-                Init::Normal {
-                    deviation: EMBEDDING_DEVIATION,
-                },
-            )
+        let names = Names::of(config.family);
+        let embedding_width = config.embedding_width.unwrap_or(config.width);
+        let deviation = EMBEDDING_DEVIATION;
+        let table = |parameters: &mut ParameterStore, name: &str, rows: usize, width: usize| {
+            let name = format!("{prefix}{name}.weight");
+            parameters.get(&name, &[rows, width], Init::Normal { deviation })
         };
-        let embeddings = table(parameters, "embed_tokens")?;
-        let output = if config.tied_output {
-            embeddings.clone()
-        } else {
-            table(parameters, "lm_head")?
+        let vocabulary = config.vocabulary;
+        let embeddings = table(parameters, names.embeddings, vocabulary, embedding_width)?;
+        let mut output = Linear::new(
+            if config.tied_output {
+                embeddings.clone()
+            } else {
+                table(parameters, names.output, vocabulary, embedding_width)?
+            },
+            None,
+        );
+        if config.family == Family::GptJ {
+            output.add_bias(parameters, &format!("{prefix}{}", names.output))?;
+        }
+        let positions = match names.positions {
+            None => None,
+            Some((name, first)) => {
+                let rows = config.max_positions + first;
+                Some((table(parameters, name, rows, config.width)?, first))
+            }
         };
+        let embedding_maps = config
+            .embedding_width
+            .map(|narrow| -> Result<_> {
+                let [inwards, outwards] = names.embedding_maps;
+                let wide = config.width;
+                let mut map = |name: &str, shape| {
+                    Linear::without_bias(parameters, &format!("{prefix}{name}"), shape, 1.0)
+                };
+                Ok([
+                    map(inwards, [wide, narrow])?,
+                    map(outwards, [narrow, wide])?,
+                ])
+            })
+            .transpose()?;
         let layers = (0..config.layers)
             .map(|layer| {
-                let name = format!("{prefix}layers.{layer}.decoder_layer");
-                Layer::new(config, parameters, &name)
+                let name = format!("{prefix}{}.{layer}.decoder_layer", names.layers);
+                Layer::new(config, &names, parameters, &name)
             })
             .collect::<Result<_>>()?;
+        let norm = (!config.norms_last)
+            .then(|| Norm::new(config, parameters, &format!("{prefix}{}", names.final_norm)))
+            .transpose()?;
+        let slopes = config
+            .alibi_bias_max
+            .map(|most| alibi_slopes(config.heads, most))
+            .unwrap_or_default();
         Ok(Self {
-            max_positions: config.max_positions,
+            config: config.clone(),
             embeddings,
+            positions,
+            embedding_maps,
             layers,
-            norm: RmsNorm::new(parameters, &format!("{prefix}norm"), config.width)?,
-            output: Linear::new(output, None),
-            rotary: Rotary::new(config),
+            norm,
+            output,
+            slopes,
         })
+    }
+
+    /// Where the layers of this family stand below `lang_encoder.`; gated blocks stand beside them.
+    pub(crate) fn layers_path(family: Family) -> &'static str {
+        Names::of(family).layers
+    }
+
+    /// Where this family's embedding table stands below `lang_encoder.`.
+    pub(crate) fn embeddings_path(family: Family) -> &'static str {
+        Names::of(family).embeddings
+    }
+
+    /// The turn of queries and keys at positions `start .. start + count`: channels `i` and
+    /// `i + half` of a head, or in GPT-J `2 i` and `2 i + 1`, turn together by
+    /// `position * base^(-i / half)`.
+    fn turn(&self, start: usize, count: usize) -> Option<Turn> {
+        let channels = self.config.turning_channels();
+        if channels == 0 {
+            return None;
+        }
+        let stretch = self.config.rotary_stretch.unwrap_or(1.0);
+        let rates: Vec<f64> = (0..channels / 2)
+            .map(|pair| {
+                self.config
+                    .rotary_base
+                    .powf(-2.0 * pair as f64 / channels as f64)
+            })
+            .collect();
+        // Published models were trained under angles rounded to f32, which are off by 1e-4 at
+        // position 2000; ours are not.
+        let is_exact = self.config.family == Family::Chinchilla;
+        let angles = (start..start + count).flat_map(|position| {
+            rates.iter().map(move |rate| {
+                let position = position as f64 / stretch;
+                if is_exact {
+                    position * rate
+                } else {
+                    f64::from(position as f32 * *rate as f32)
+                }
+            })
+        });
+        let (sines, cosines): (Vec<f32>, Vec<f32>) = angles
+            .map(|angle| (angle.sin() as f32, angle.cos() as f32))
+            .unzip();
+        Some(Turn {
+            cosines: cosines.into(),
+            sines: sines.into(),
+            half: channels / 2,
+            is_interleaved: self.config.family == Family::GptJ,
+            is_inverse: false,
+        })
+    }
+
+    /// Rows of the table of learnt positions for tokens `[B, T]`, `[B, T, width]`.
+    fn learnt_positions(
+        &self,
+        table: &Tensor,
+        first: usize,
+        positions: &Positions,
+    ) -> Result<Tensor> {
+        let rows = positions.padding.len().max(1);
+        let ids: Vec<u32> = (0..rows)
+            .flat_map(|row| {
+                let padding = positions.padding.get(row).copied().unwrap_or_default();
+                (positions.start..positions.start + positions.count)
+                    .map(move |slot| (first + slot.saturating_sub(padding)) as u32)
+            })
+            .collect();
+        let count = ids.len();
+        let ids = Tensor::from_vec(ids, count, &Device::Cpu)?;
+        let found = table.index_select(&ids, 0)?;
+        Ok(found.reshape((rows, positions.count, self.config.width))?)
     }
 }
 
@@ -86,10 +186,27 @@ impl LanguageModel for Decoder {
     }
 
     fn max_positions(&self) -> usize {
-        self.max_positions
+        self.config.max_positions
     }
 
-    fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
+    fn positions(&self, start: usize, count: usize, padding: &[usize]) -> Result<Positions> {
+        let longest = self.max_positions();
+        if start + count > longest {
+            return Err(Error::Input {
+                what: "tokens",
+                expected: format!("at most {longest} in a row, the model's max_positions"),
+                found: (start + count).to_string(),
+            });
+        }
+        let mut positions = Positions::new(start, count, padding, &self.slopes)?;
+        positions.turn = self.turn(start, count);
+        if self.config.relative_positions {
+            positions.distances = Some(Distances::new(start, count, self.config.width)?);
+        }
+        Ok(positions)
+    }
+
+    fn embed(&self, tokens: &Tensor, positions: &Positions) -> Result<Tensor> {
         let (batch, length) = tokens.dims2()?;
         let vocabulary = self.embeddings.dim(0)?;
         let largest = tokens.flatten_all()?.max(0)?.to_scalar::<u32>()?;
@@ -101,7 +218,15 @@ impl LanguageModel for Decoder {
             });
         }
         let rows = self.embeddings.index_select(&tokens.flatten_all()?, 0)?;
-        Ok(rows.reshape((batch, length, ()))?)
+        let mut hidden = rows.reshape((batch, length, ()))?;
+        if let Some([inwards, _]) = &self.embedding_maps {
+            hidden = inwards.forward(&hidden)?;
+        }
+        if let Some((table, first)) = &self.positions {
+            let learnt = self.learnt_positions(table, *first, positions)?;
+            hidden = hidden.broadcast_add(&learnt)?;
+        }
+        Ok(hidden)
     }
 
     fn layer(
@@ -111,113 +236,17 @@ impl LanguageModel for Decoder {
         positions: &Positions,
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
-        self.layers[layer].forward(hidden, positions, &self.rotary, cache)
+        self.layers[layer].forward(hidden, positions, cache)
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.output.forward(&self.norm.forward(hidden)?)
-    }
-}
-
-impl Layer {
-    fn new(config: &LanguageConfig, parameters: &mut ParameterStore, name: &str) -> Result<Self> {
-        let width = config.width;
-        let inner = width * config.feed_forward_multiple;
-        // Outputs into the residual stream shrink with depth (Radford et al. 2019, section 2.3).
-        let residual = (2.0 * config.layers as f64).powf(-0.5);
-        let mut linear = |part: &str, shape, scale| {
-            Linear::without_bias(parameters, &format!("{name}.{part}"), shape, scale)
+        let mut hidden = match &self.norm {
+            Some(norm) => norm.forward(hidden)?,
+            None => hidden.clone(),
         };
-        let square = [width, width];
-        let queries = linear("self_attn.q_proj", square, 1.0)?;
-        let keys = linear("self_attn.k_proj", square, 1.0)?;
-        let values = linear("self_attn.v_proj", square, 1.0)?;
-        let output = linear("self_attn.o_proj", square, residual)?;
-        let rise = linear("mlp.up_proj", [inner, width], 1.0)?;
-        let fall = linear("mlp.down_proj", [width, inner], residual)?;
-        Ok(Self {
-            attention_norm: RmsNorm::new(parameters, &format!("{name}.input_layernorm"), width)?,
-            queries,
-            keys,
-            values,
-            output,
-            feed_forward_norm: RmsNorm::new(
-                parameters,
-                &format!("{name}.post_attention_layernorm"),
-                width,
-            )?,
-            rise,
-            fall,
-            heads: config.heads,
-        })
-    }
-
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        positions: &Positions,
-        rotary: &Rotary,
-        cache: Option<&mut LayerCache>,
-    ) -> Result<Tensor> {
-        let normal = self.attention_norm.forward(hidden)?;
-        let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
-        let keys = split_heads(&self.keys.forward(&normal)?, self.heads)?;
-        let values = split_heads(&self.values.forward(&normal)?, self.heads)?;
-        let turn = rotary.at(positions);
-        let queries = queries.apply_op1(turn.clone())?;
-        let keys = keys.apply_op1(turn)?;
-        let (keys, values) = match cache {
-            Some(cache) => cache.extend(keys, values)?,
-            None => (keys, values),
-        };
-        let attended = attend(&queries, &keys, &values, positions.causal_bias.as_ref())?;
-        let hidden = (hidden + self.output.forward(&join_heads(&attended)?)?)?;
-        let normal = self.feed_forward_norm.forward(&hidden)?;
-        let inner = activate(Activation::Gelu, &self.rise.forward(&normal)?)?;
-        Ok((hidden + self.fall.forward(&inner)?)?)
-    }
-}
-
-/// Rotary positions: channel `i` of a head's first half and channel `i` of its second half turn
-/// together by `position * base^(-2 i / head_dim)`.
-struct Rotary {
-    /// `[max_positions, head_dim / 2]`.
-    cosines: Vec<f32>,
-    sines: Vec<f32>,
-    half: usize,
-}
-
-impl Rotary {
-    fn new(config: &LanguageConfig) -> Self {
-        let head_dim = config.width / config.heads;
-        let half = head_dim / 2;
-        // In f64 until the end: at position 2000 an f32 angle is off by 1e-4.
-        let wavelength = |channel| {
-            config
-                .rotary_base
-                .powf(-2.0 * channel as f64 / head_dim as f64)
-        };
-        let (sines, cosines) = (0..config.max_positions)
-            .flat_map(|position| {
-                (0..half).map(move |channel| position as f64 * wavelength(channel))
-            })
-            .map(|angle| (angle.sin() as f32, angle.cos() as f32))
-            .unzip();
-        Self {
-            cosines,
-            sines,
-            half,
+        if let Some([_, outwards]) = &self.embedding_maps {
+            hidden = outwards.forward(&hidden)?;
         }
-    }
-
-    /// The turn of queries and keys `[B, H, T, head_dim]` at these positions.
-    fn at(&self, positions: &Positions) -> Turn {
-        let (start, count) = (positions.start, positions.count);
-        let rows = start * self.half..(start + count) * self.half;
-        Turn {
-            cosines: self.cosines[rows.clone()].into(),
-            sines: self.sines[rows].into(),
-            is_inverse: false,
-        }
+        self.output.forward(&hidden)
     }
 }

@@ -1,16 +1,22 @@
 //! Language models, run layer by layer so that gated blocks can stand between.
 
+mod config;
 mod decoder;
+mod hugging_face;
+mod layer;
+mod names;
+mod positions;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use crate::Result;
-use crate::ops::MASKED_SCORE;
 
+pub use config::{Biases, Family, LanguageConfig};
 pub use decoder::Decoder;
+pub use positions::Positions;
 
 /// A decoder-only language model whose layers the caller steps through:
-/// `embed`, then `layer` 0, 1, …, then `logits`.
+/// `positions`, `embed`, then `layer` 0, 1, …, then `logits`.
 pub trait LanguageModel: Send + Sync {
     /// How many layers there are.
     fn layer_count(&self) -> usize;
@@ -18,11 +24,21 @@ pub trait LanguageModel: Send + Sync {
     /// The longest sequence, in tokens.
     fn max_positions(&self) -> usize;
 
+    /// Where `count` tokens behind `start` others stand, in rows that begin with `padding` tokens
+    /// of padding each (empty for none).
+    ///
+    /// Holds B * heads * count * (start + count) numbers of four bytes under ALiBi, and a `heads`-th
+    /// of that otherwise.
+    ///
+    /// # Errors
+    /// They reach beyond [`Self::max_positions`].
+    fn positions(&self, start: usize, count: usize, padding: &[usize]) -> Result<Positions>;
+
     /// Token ids `[B, T]` u32 to `[B, T, width]`.
     ///
     /// # Errors
     /// An id is not in the vocabulary.
-    fn embed(&self, tokens: &Tensor) -> Result<Tensor>;
+    fn embed(&self, tokens: &Tensor, positions: &Positions) -> Result<Tensor>;
 
     /// One layer: `[B, T, width]` to the same shape, each token attending to itself, to those
     /// before it and to those in `cache`, which this call appends to.
@@ -44,50 +60,8 @@ pub trait LanguageModel: Send + Sync {
     fn logits(&self, hidden: &Tensor) -> Result<Tensor>;
 }
 
-/// Where T tokens stand in their sequence, and which tokens each of them may see.
-pub struct Positions {
-    /// Tokens before the first one here.
-    pub start: usize,
-    /// Tokens here (T).
-    pub count: usize,
-    /// `[T, start + T]`, added to attention scores: 0 for tokens at or before one's own place.
-    /// `None` for a single token, which sees all.
-    pub causal_bias: Option<Tensor>,
-}
-
-impl Positions {
-    /// Positions `start .. start + count`.
-    ///
-    /// # Errors
-    /// Allocation by candle fails.
-    pub fn new(start: usize, count: usize) -> Result<Self> {
-        let total = start + count;
-        let causal_bias = (count > 1)
-            .then(|| {
-                let scores: Vec<f32> = (0..count)
-                    .flat_map(|query| {
-                        (0..total).map(move |key| {
-                            if key <= start + query {
-                                0.0
-                            } else {
-                                MASKED_SCORE
-                            }
-                        })
-                    })
-                    .collect();
-                Tensor::from_vec(scores, (count, total), &Device::Cpu)
-            })
-            .transpose()?;
-        Ok(Self {
-            start,
-            count,
-            causal_bias,
-        })
-    }
-}
-
 /// The keys and values of the tokens a layer has seen, `[B, heads, seen, head_dim]` each.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct LayerCache(Option<(Tensor, Tensor)>);
 
 impl LayerCache {
@@ -105,5 +79,17 @@ impl LayerCache {
         };
         self.0 = Some((keys.clone(), values.clone()));
         Ok((keys, values))
+    }
+
+    /// The cache of these rows, in this order; a row may come several times.
+    ///
+    /// # Errors
+    /// A row is not there.
+    pub fn select(&self, rows: &Tensor) -> Result<Self> {
+        let select = |tensor: &Tensor| tensor.index_select(rows, 0);
+        let selected = self.0.as_ref();
+        let selected =
+            selected.map(|(keys, values)| -> Result<_> { Ok((select(keys)?, select(values)?)) });
+        Ok(Self(selected.transpose()?))
     }
 }

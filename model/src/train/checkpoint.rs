@@ -79,15 +79,38 @@ impl Flamingo {
     }
 
     fn write(&self, directory: &Path) -> Result<()> {
-        write_tensors(&directory.join(MODEL_FILE), self.parameters())?;
-        let path = directory.join(CONFIG_FILE);
-        let checkpoint = Checkpoint {
-            special_tokens: *self.special_tokens(),
-            model: self.config().clone(),
-        };
-        let text = toml::to_string(&checkpoint).map_err(content_error(&path))?;
-        write_file(&path, text.as_bytes())
+        let special = *self.special_tokens();
+        write_parts(directory, self.config(), special, self.parameters())
     }
+}
+
+/// Saves the parts of a model as a checkpoint, tensors in the types they have; replaces `directory`
+/// if it exists.
+pub(crate) fn save_parts(
+    directory: &Path,
+    config: &Config,
+    special_tokens: SpecialTokens,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    replace_directory(directory, |partial| {
+        write_parts(partial, config, special_tokens, tensors)
+    })
+}
+
+fn write_parts(
+    directory: &Path,
+    config: &Config,
+    special_tokens: SpecialTokens,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    write_tensors(&directory.join(MODEL_FILE), tensors)?;
+    let path = directory.join(CONFIG_FILE);
+    let checkpoint = Checkpoint {
+        special_tokens,
+        model: config.clone(),
+    };
+    let text = toml::to_string(&checkpoint).map_err(content_error(&path))?;
+    write_file(&path, text.as_bytes())
 }
 
 impl Trainer {

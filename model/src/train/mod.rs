@@ -15,6 +15,8 @@ use crate::init::Group;
 use crate::{Error, Result};
 
 pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::save_parts;
+pub use schedule::Schedule;
 pub use step::{StepReport, Trainer};
 
 /// How to train. Defaults follow the paper and OpenFlamingo's `train.py`.
@@ -28,6 +30,10 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Steps over which the rate rises linearly from 0; the very first step has rate 0 then.
     pub warmup_steps: usize,
+    /// What becomes of the rate after that.
+    pub schedule: Schedule,
+    /// The step at which a falling rate reaches 0.
+    pub schedule_steps: usize,
     /// Decay of matrices per step, times the learning rate. Resampler and embeddings are never
     /// decayed.
     pub weight_decay: f64,
@@ -48,6 +54,8 @@ impl Default for TrainConfig {
             trainable: vec![Group::Resampler, Group::GatedXattn, Group::Embeddings],
             learning_rate: 1e-4,
             warmup_steps: 5000,
+            schedule: Schedule::Constant,
+            schedule_steps: 0,
             weight_decay: 0.1,
             decay_norms_and_gates: false,
             clip_norm: 1.0,
@@ -87,6 +95,13 @@ impl TrainConfig {
             let holds = value > 0.0 && value.is_finite();
             setting(holds, name, value.to_string(), "it must be above 0")?;
         }
+        let is_falling = self.schedule != Schedule::Constant;
+        setting(
+            !is_falling || self.schedule_steps > self.warmup_steps,
+            "schedule_steps",
+            self.schedule_steps.to_string(),
+            "it must exceed train.warmup_steps where the rate falls",
+        )?;
         let decay = self.weight_decay;
         let holds = decay >= 0.0 && decay.is_finite();
         setting(

@@ -7,10 +7,11 @@
 
 use candle_core::Tensor;
 
+use super::check_size;
+use crate::Result;
 use crate::config::{Activation, VisionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, split_heads};
-use crate::{Error, Result};
+use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, score_scale, split_heads};
 
 /// The encoder: `[M, 3, H, W]` pictures to `[M, patches, width]` tokens.
 pub struct VisionTransformer {
@@ -88,15 +89,9 @@ impl VisionTransformer {
     /// # Errors
     /// The pictures have another size than the encoder.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let (count, _, height, width) = pixels.dims4()?;
         let image_side = self.config.image_side_px;
-        if (height, width) != (image_side, image_side) {
-            return Err(Error::Input {
-                what: "pixels",
-                expected: format!("pictures of {image_side} x {image_side}"),
-                found: format!("{height} x {width}"),
-            });
-        }
+        check_size(pixels, image_side)?;
+        let count = pixels.dim(0)?;
         let side = self.config.patch_side_px;
         let grid = image_side / side;
         // A convolution whose stride is its size is one matrix product over cut-out patches.
@@ -121,7 +116,7 @@ impl VisionTransformer {
 impl Layer {
     fn new(config: &VisionConfig, parameters: &mut ParameterStore, name: &str) -> Result<Self> {
         let width = config.width;
-        let inner = width * config.feed_forward_multiple;
+        let inner = config.feed_forward_channels();
         // Outputs into the residual stream shrink with depth (Radford et al. 2019, section 2.3).
         let residual = (2.0 * config.layers as f64).powf(-0.5);
         let in_weight = parameters.get(
@@ -167,11 +162,13 @@ impl Layer {
 
     fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
         let normal = self.attention_norm.forward(hidden)?;
+        let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
         let attended = attend(
-            &split_heads(&self.queries.forward(&normal)?, self.heads)?,
+            &queries,
             &split_heads(&self.keys.forward(&normal)?, self.heads)?,
             &split_heads(&self.values.forward(&normal)?, self.heads)?,
             None,
+            score_scale(&queries)?,
         )?;
         let hidden = (hidden + self.output.forward(&join_heads(&attended)?)?)?;
         let normal = self.feed_forward_norm.forward(&hidden)?;

@@ -1,0 +1,99 @@
+//! Non-linearities by which a number is let through as far as a sigmoid of itself says.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::{contiguous, exp_of_nonpositive, fill_rows};
+
+/// `x * sigmoid(z(x))`.
+#[derive(Clone, Copy)]
+pub(crate) enum SelfGate {
+    /// `z = x`: SiLU.
+    Silu,
+    /// `z = 1.702 x`: OpenAI's CLIP.
+    QuickGelu,
+    /// `z = sqrt(8 / pi) (x + 0.044715 x^3)`: GELU by tanh, since `(1 + tanh(u)) / 2` is the sigmoid
+    /// of `2 u`.
+    GeluTanh,
+}
+
+/// Numbers worked through by one task.
+const NUMBERS_PER_ROW: usize = 1024;
+
+impl SelfGate {
+    /// `z` and its slope.
+    fn gate(self, x: f32) -> (f32, f32) {
+        /// sqrt(8 / pi)
+        const FACTOR: f32 = 1.595_769;
+        const CUBE: f32 = 0.044_715;
+        match self {
+            Self::Silu => (x, 1.0),
+            Self::QuickGelu => (1.702 * x, 1.702),
+            Self::GeluTanh => (
+                FACTOR * x * (1.0 + CUBE * x * x),
+                FACTOR * (1.0 + 3.0 * CUBE * x * x),
+            ),
+        }
+    }
+}
+
+/// `1 / (1 + e^-z)`, by the exponential of a number that is not positive.
+fn sigmoid(z: f32) -> f32 {
+    let exponential = exp_of_nonpositive(-z.abs());
+    let numerator = if z < 0.0 { exponential } else { 1.0 };
+    numerator / (1.0 + exponential)
+}
+
+impl CustomOp1 for SelfGate {
+    fn name(&self) -> &'static str {
+        "self-gate"
+    }
+
+    fn cpu_fwd(&self, input: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let input = contiguous(input, layout, self.name())?;
+        let mut output = vec![0.0; input.len()];
+        fill_rows(&mut output, NUMBERS_PER_ROW, |row, output| {
+            for (output, x) in output.iter_mut().zip(&input[row * NUMBERS_PER_ROW..]) {
+                *output = x * sigmoid(self.gate(*x).0);
+            }
+        });
+        Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+
+    fn bwd(&self, input: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let slope = SelfGateSlope(*self);
+        Ok(Some(
+            input.apply_op2_no_bwd(&gradient.contiguous()?, &slope)?,
+        ))
+    }
+}
+
+/// Gradient of [`SelfGate`] from its input and its result's gradient.
+struct SelfGateSlope(SelfGate);
+
+impl CustomOp2 for SelfGateSlope {
+    fn name(&self) -> &'static str {
+        "self-gate-slope"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = contiguous(input, layout, self.name())?;
+        let gradient = contiguous(gradient, gradient_layout, self.name())?;
+        let mut output = vec![0.0; input.len()];
+        fill_rows(&mut output, NUMBERS_PER_ROW, |row, output| {
+            let start = row * NUMBERS_PER_ROW;
+            let pairs = input[start..].iter().zip(&gradient[start..]);
+            for (output, (x, g)) in output.iter_mut().zip(pairs) {
+                let (z, slope) = self.0.gate(*x);
+                let open = sigmoid(z);
+                *output = g * open * (1.0 + x * slope * (1.0 - open));
+            }
+        });
+        Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+}

@@ -1,0 +1,185 @@
+//! Putting a model together from published files: an OpenFlamingo checkpoint, which holds what was
+//! trained, and the language model and vision encoder it was trained on.
+
+mod names;
+mod sizes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use crate::Error;
+use crate::config::Config;
+use crate::describe::Description;
+use crate::init::{Group, read_tensors};
+use crate::inputs::SpecialTokens;
+use crate::language::LanguageConfig;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+pub use names::{language_name, reference_name};
+pub use sizes::vision_sizes;
+
+/// The files' contents.
+pub struct Published {
+    /// Tensors of the OpenFlamingo checkpoint, under its names.
+    pub checkpoint: BTreeMap<String, Tensor>,
+    /// The language model, as its `config.json` says.
+    pub language_config: LanguageConfig,
+    /// Tensors of the language model, under the names of its repository.
+    pub language: BTreeMap<String, Tensor>,
+    /// Tensors of the vision encoder, under open_clip's names, with or without `visual.`; a text
+    /// encoder beside it is left alone.
+    pub vision: BTreeMap<String, Tensor>,
+}
+
+/// A model put together.
+pub struct Assembled {
+    /// Its sizes.
+    pub config: Config,
+    /// Its tensors by their names here, in the types of the files.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What came from where.
+    pub summary: ImportSummary,
+}
+
+/// What of a model was in the files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportSummary {
+    /// Tensors and numbers found, by group and file (`checkpoint`, `language`, `vision`).
+    pub found: BTreeMap<(Group, &'static str), (usize, usize)>,
+    /// Names and shapes of tensors that no file has.
+    pub missing: Vec<(String, Vec<usize>)>,
+    /// Names and shapes in the checkpoint that the model has no place for.
+    pub unused: Vec<(String, Vec<usize>)>,
+}
+
+/// Reads every tensor of a model's folder (its `*.safetensors`, or else `*.bin`), or of one file.
+///
+/// # Errors
+/// There is no such file, or one is damaged.
+pub fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let file_error = |source| Error::File {
+        path: path.to_owned(),
+        source,
+    };
+    if !std::fs::metadata(path).map_err(file_error)?.is_dir() {
+        return read_tensors(path);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(file_error)? {
+        files.push(entry.map_err(file_error)?.path());
+    }
+    files.sort();
+    for ending in ["safetensors", "bin"] {
+        let wanted = files.iter().filter(|file| {
+            let extension = file.extension();
+            extension.is_some_and(|extension| extension == ending)
+        });
+        let mut tensors = BTreeMap::new();
+        for file in wanted {
+            tensors.extend(read_tensors(file)?);
+        }
+        if !tensors.is_empty() {
+            return Ok(tensors);
+        }
+    }
+    Err(Error::Content {
+        path: path.to_owned(),
+        cause: "no weights in it: give a folder with *.safetensors or *.bin files".to_owned(),
+    })
+}
+
+/// Names the tensors of all files as here and finds the sizes of the model they make. Where several
+/// have a tensor, the checkpoint's counts.
+///
+/// Sizes are read from shapes; what shapes do not say is as in OpenFlamingo (heads of 64 channels).
+/// `adjust` may change the result before tensors are looked for.
+///
+/// # Errors
+/// A tensor that sizes are read from is missing or has an impossible shape, or `adjust` fails.
+pub fn assemble<E: From<Error>>(
+    published: Published,
+    adjust: impl FnOnce(Config) -> Result<Config, E>,
+) -> Result<Assembled, E> {
+    let Published {
+        checkpoint,
+        language_config,
+        language,
+        vision,
+    } = published;
+    let family = language_config.family;
+    let mut tensors = BTreeMap::new();
+    let mut origins = BTreeMap::new();
+    for (name, tensor) in vision {
+        let name = format!(
+            "vision_encoder.{}",
+            name.strip_prefix("visual.").unwrap_or(&name)
+        );
+        origins.insert(name.clone(), "vision");
+        tensors.insert(name, tensor);
+    }
+    for (name, tensor) in language {
+        let name = language_name(&name, family);
+        origins.insert(name.clone(), "language");
+        tensors.insert(name, tensor);
+    }
+    let mut from_checkpoint = BTreeSet::new();
+    for (name, tensor) in checkpoint {
+        let name = reference_name(&name, family);
+        from_checkpoint.insert(name.clone());
+        origins.insert(name.clone(), "checkpoint");
+        tensors.insert(name, tensor);
+    }
+    let config = adjust(sizes::whole(&tensors, language_config)?)?;
+    let mut summary = ImportSummary::default();
+    let mut kept = BTreeMap::new();
+    for parameter in Description::of(&config)?.parameters {
+        let Some(tensor) = tensors.remove(&parameter.name) else {
+            summary.missing.push((parameter.name, parameter.shape));
+            continue;
+        };
+        if tensor.dims() != parameter.shape {
+            return Err(Error::TensorShape {
+                file: origins[&parameter.name].to_owned(),
+                name: parameter.name,
+                expected: parameter.shape,
+                found: tensor.dims().to_vec(),
+            }
+            .into());
+        }
+        let place = (parameter.group, origins[&parameter.name]);
+        let (count, numbers) = summary.found.entry(place).or_default();
+        *count += 1;
+        *numbers += tensor.elem_count();
+        kept.insert(parameter.name, tensor);
+    }
+    summary.unused = tensors
+        .into_iter()
+        .filter(|(name, _)| from_checkpoint.contains(name))
+        .map(|(name, tensor)| (name, tensor.dims().to_vec()))
+        .collect();
+    Ok(Assembled {
+        config,
+        tensors: kept,
+        summary,
+    })
+}
+
+impl Assembled {
+    /// Saves the model as a checkpoint that [`Flamingo::load`](crate::Flamingo::load) reads;
+    /// replaces `directory` if it exists.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] names the first tensor that no file had; a file cannot be written.
+    pub fn save(&self, special: SpecialTokens, directory: &Path) -> Result<()> {
+        if let Some((name, _)) = self.summary.missing.first() {
+            return Err(Error::MissingTensor {
+                file: "the files given".to_owned(),
+                name: name.clone(),
+            });
+        }
+        crate::train::save_parts(directory, &self.config, special, &self.tensors)
+    }
+}

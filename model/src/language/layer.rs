@@ -1,0 +1,389 @@
+//! One layer of a decoder: causal attention and a feed-forward part.
+
+use candle_core::Tensor;
+
+use super::config::{Biases, Family, LanguageConfig};
+use super::names::{Names, QueryKeyValueNames};
+use super::positions::Distances;
+use super::{LayerCache, Positions};
+use crate::Result;
+use crate::config::Activation;
+use crate::init::{Init, ParameterStore};
+use crate::ops::{
+    LayerNorm, Linear, RmsNorm, activate, attend, join_heads, repeat_heads, split_heads, weigh,
+};
+
+pub(super) struct Layer {
+    attention_norm: Norm,
+    query_key_value: QueryKeyValue,
+    query_key_norms: Option<[LayerNorm; 2]>,
+    relative: Option<RelativePositions>,
+    output: Linear,
+    feed_forward_norm: Option<Norm>,
+    gate: Option<Linear>,
+    rise: Linear,
+    fall: Linear,
+    heads: usize,
+    key_value_heads: usize,
+    clip: Option<f64>,
+    attention_scale: f32,
+    activation: Activation,
+    order: Order,
+}
+
+/// How the two parts of a layer meet the residual stream.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Norm, part, sum; one part after the other.
+    NormsFirst,
+    /// Part, sum, norm; one part after the other.
+    NormsLast,
+    /// Norm and part; the sum of both parts at once.
+    Parallel,
+}
+
+/// What distance means to attention (Dai et al. 2019, section 3.3): the score of a query and a key
+/// is `(query + content) * key + (query + place) * map(distance)`.
+struct RelativePositions {
+    map: Linear,
+    /// `[heads, 1, head_dim]`, as is `place`.
+    content: Tensor,
+    place: Tensor,
+}
+
+impl RelativePositions {
+    fn new(config: &LanguageConfig, parameters: &mut ParameterStore, name: &str) -> Result<Self> {
+        let (heads, channels) = (config.heads, config.head_channels());
+        let shape = [heads * channels, config.width];
+        let mut bias = |part: &str| -> Result<Tensor> {
+            let name = format!("{name}.self_attn.{part}");
+            let bias = parameters.get(&name, &[heads, channels], Init::Zeros)?;
+            Ok(bias.unsqueeze(1)?)
+        };
+        let (content, place) = (bias("r_w_bias")?, bias("r_r_bias")?);
+        let name = format!("{name}.self_attn.r_proj");
+        Ok(Self {
+            map: Linear::without_bias(parameters, &name, shape, 1.0)?,
+            content,
+            place,
+        })
+    }
+
+    /// Products of queries `[B, H, T, D]` and keys `[B, H, S, D]`, `[B, H, T, S]`.
+    fn scores(&self, queries: &Tensor, keys: &Tensor, distances: &Distances) -> Result<Tensor> {
+        let (batch, heads, count, _) = queries.dims4()?;
+        let total = keys.dim(2)?;
+        let content = queries.broadcast_add(&self.content)?.matmul(&keys.t()?)?;
+        let waves = self.map.forward(&distances.waves.unsqueeze(0)?)?;
+        let waves = split_heads(&waves, heads)?; // [1, H, distances, D]
+        let placed = queries.broadcast_add(&self.place)?;
+        let by_distance = placed.broadcast_matmul(&waves.t()?)?; // [B, H, T, distances]
+        let shape = (batch, heads, count, total);
+        let of = distances.of.broadcast_as(shape)?.contiguous()?;
+        Ok((content + by_distance.contiguous()?.gather(&of, 3)?)?)
+    }
+}
+
+/// Maps to queries, keys and values.
+enum QueryKeyValue {
+    Separate([Linear; 3]),
+    /// For each head its queries, keys and values.
+    InHeads(Linear),
+}
+
+impl Layer {
+    pub(super) fn new(
+        config: &LanguageConfig,
+        names: &Names,
+        parameters: &mut ParameterStore,
+        name: &str,
+    ) -> Result<Self> {
+        let width = config.width;
+        let inner = config.feed_forward_channels();
+        let attended = config.heads * config.head_channels();
+        // Outputs into the residual stream shrink with depth (Radford et al. 2019, section 2.3).
+        let residual = (2.0 * config.layers as f64).powf(-0.5);
+        let biases = config.biases;
+        let norm = |parameters: &mut ParameterStore, part: &str| {
+            Norm::new(config, parameters, &format!("{name}.{part}"))
+        };
+        let query_key_norms = config
+            .query_key_norm
+            .then(|| -> Result<_> {
+                let epsilon = config.norm_epsilon.unwrap_or(DEFAULT_EPSILON) as f32;
+                let key_width = config.key_value_head_count() * config.head_channels();
+                let [queries, keys] = names.query_key_norms;
+                let mut norm = |part: &str, width| {
+                    let has_bias = biases != Biases::None;
+                    let name = format!("{name}.{part}");
+                    LayerNorm::with(parameters, &name, width, epsilon, has_bias)
+                };
+                Ok([norm(queries, attended)?, norm(keys, key_width)?])
+            })
+            .transpose()?;
+        let mut linear = |part: &str, shape, scale, has_bias| {
+            linear(
+                config,
+                parameters,
+                &format!("{name}.{part}"),
+                shape,
+                scale,
+                has_bias,
+            )
+        };
+        let has_bias = biases.on_feed_forward();
+        let gate = names
+            .gate
+            .map(|gate| linear(gate, [inner, width], 1.0, has_bias))
+            .transpose()?;
+        let rise = linear(names.rise, [inner, width], 1.0, has_bias)?;
+        let fall = linear(names.fall, [width, inner], residual, has_bias)?;
+        let has_bias = biases.on_attention_output();
+        let output = linear(
+            names.attention_output,
+            [width, attended],
+            residual,
+            has_bias,
+        )?;
+        let query_key_value = QueryKeyValue::new(config, names, parameters, name)?;
+        let relative = config
+            .relative_positions
+            .then(|| RelativePositions::new(config, parameters, name))
+            .transpose()?;
+        let order = match (config.parallel_residual, config.norms_last) {
+            (true, _) => Order::Parallel,
+            (false, true) => Order::NormsLast,
+            (false, false) => Order::NormsFirst,
+        };
+        let scale = config.attention_scale;
+        Ok(Self {
+            attention_norm: norm(parameters, names.attention_norm)?,
+            query_key_value,
+            query_key_norms,
+            relative,
+            output,
+            feed_forward_norm: names
+                .feed_forward_norm
+                .map(|part| norm(parameters, part))
+                .transpose()?,
+            gate,
+            rise,
+            fall,
+            heads: config.heads,
+            key_value_heads: config.key_value_head_count(),
+            clip: config.query_key_value_clip,
+            attention_scale: scale.unwrap_or((config.head_channels() as f64).powf(-0.5)) as f32,
+            activation: config.activation,
+            order,
+        })
+    }
+
+    pub(super) fn forward(
+        &self,
+        hidden: &Tensor,
+        positions: &Positions,
+        cache: Option<&mut LayerCache>,
+    ) -> Result<Tensor> {
+        match self.order {
+            Order::NormsFirst => {
+                let normal = self.attention_norm.forward(hidden)?;
+                let hidden = (hidden + self.attention(&normal, positions, cache)?)?;
+                let normal = self.feed_forward_input(&hidden, &normal)?;
+                Ok((&hidden + self.feed_forward(&normal)?)?)
+            }
+            Order::NormsLast => {
+                let hidden = (hidden + self.attention(hidden, positions, cache)?)?;
+                let hidden = self.attention_norm.forward(&hidden)?;
+                let sum = (&hidden + self.feed_forward(&hidden)?)?;
+                self.feed_forward_input(&sum, &sum)
+            }
+            Order::Parallel => {
+                let normal = self.attention_norm.forward(hidden)?;
+                let attended = self.attention(&normal, positions, cache)?;
+                let normal = self.feed_forward_input(hidden, &normal)?;
+                let thought = self.feed_forward(&normal)?;
+                Ok(((thought + attended)? + hidden)?)
+            }
+        }
+    }
+
+    /// What the feed-forward part's norm gives for `hidden`; `shared` where it has none.
+    fn feed_forward_input(&self, hidden: &Tensor, shared: &Tensor) -> Result<Tensor> {
+        match &self.feed_forward_norm {
+            Some(norm) => norm.forward(hidden),
+            None => Ok(shared.clone()),
+        }
+    }
+
+    /// Normalised `[B, T, width]` to what each token takes from those it sees.
+    fn attention(
+        &self,
+        normal: &Tensor,
+        positions: &Positions,
+        cache: Option<&mut LayerCache>,
+    ) -> Result<Tensor> {
+        let [queries, keys, values] = self.queries_keys_values(normal)?;
+        let (queries, keys) = match &positions.turn {
+            Some(turn) => (
+                queries.apply_op1(turn.clone())?,
+                keys.apply_op1(turn.clone())?,
+            ),
+            None => (queries, keys),
+        };
+        let (keys, values) = match cache {
+            Some(cache) => cache.extend(keys, values)?,
+            None => (keys, values),
+        };
+        let repeats = self.heads / self.key_value_heads;
+        let (keys, values) = (
+            repeat_heads(&keys, repeats)?,
+            repeat_heads(&values, repeats)?,
+        );
+        let bias = positions.bias.as_ref();
+        let scale = self.attention_scale;
+        let attended = match (&self.relative, &positions.distances) {
+            (Some(relative), Some(distances)) => {
+                let scores = relative.scores(&queries, &keys, distances)?;
+                weigh(&scores, &values, bias, scale)?
+            }
+            _ => attend(&queries, &keys, &values, bias, scale)?,
+        };
+        self.output.forward(&join_heads(&attended)?)
+    }
+
+    /// Queries `[B, heads, T, head_dim]`, keys and values of as many heads as there are.
+    fn queries_keys_values(&self, normal: &Tensor) -> Result<[Tensor; 3]> {
+        let clip = |tensor: Tensor| -> Result<Tensor> {
+            Ok(match self.clip {
+                Some(most) => tensor.clamp(-most as f32, most as f32)?,
+                None => tensor,
+            })
+        };
+        match &self.query_key_value {
+            QueryKeyValue::Separate([queries, keys, values]) => {
+                let mut queries = clip(queries.forward(normal)?)?;
+                let mut keys = clip(keys.forward(normal)?)?;
+                if let Some([query_norm, key_norm]) = &self.query_key_norms {
+                    (queries, keys) = (query_norm.forward(&queries)?, key_norm.forward(&keys)?);
+                }
+                let values = clip(values.forward(normal)?)?;
+                Ok([
+                    split_heads(&queries, self.heads)?,
+                    split_heads(&keys, self.key_value_heads)?,
+                    split_heads(&values, self.key_value_heads)?,
+                ])
+            }
+            QueryKeyValue::InHeads(map) => {
+                let (batch, tokens, _) = normal.dims3()?;
+                let all = map
+                    .forward(normal)?
+                    .reshape((batch, tokens, self.heads, 3, ()))?;
+                let part = |index: usize| -> Result<Tensor> {
+                    let part = all.narrow(3, index, 1)?.squeeze(3)?; // [B, T, heads, head_dim]
+                    Ok(part.transpose(1, 2)?.contiguous()?)
+                };
+                Ok([part(0)?, part(1)?, part(2)?])
+            }
+        }
+    }
+
+    fn feed_forward(&self, normal: &Tensor) -> Result<Tensor> {
+        let rise = self.rise.forward(normal)?;
+        let inner = match &self.gate {
+            Some(gate) => (activate(self.activation, &gate.forward(normal)?)? * rise)?,
+            None => activate(self.activation, &rise)?,
+        };
+        self.fall.forward(&inner)
+    }
+}
+
+impl QueryKeyValue {
+    fn new(
+        config: &LanguageConfig,
+        names: &Names,
+        parameters: &mut ParameterStore,
+        name: &str,
+    ) -> Result<Self> {
+        let width = config.width;
+        let attended = config.heads * config.head_channels();
+        let key_width = config.key_value_head_count() * config.head_channels();
+        let has_bias = config.biases.on_query_key_value();
+        let mut map = |part: &str, outputs| {
+            let name = format!("{name}.{part}");
+            linear(config, parameters, &name, [outputs, width], 1.0, has_bias)
+        };
+        match names.query_key_value {
+            QueryKeyValueNames::Separate([queries, keys, values]) => Ok(Self::Separate([
+                map(queries, attended)?,
+                map(keys, key_width)?,
+                map(values, key_width)?,
+            ])),
+            QueryKeyValueNames::Stacked(part) => {
+                let all = map(part, 3 * attended)?;
+                let part = |index: usize| all.rows(index * attended, attended);
+                Ok(Self::Separate([part(0)?, part(1)?, part(2)?]))
+            }
+            QueryKeyValueNames::StackedInHeads(part) => Ok(Self::InHeads(map(part, 3 * attended)?)),
+        }
+    }
+}
+
+/// A linear map of a layer. GPT-2 stores its weights as `[in, out]`.
+fn linear(
+    config: &LanguageConfig,
+    parameters: &mut ParameterStore,
+    name: &str,
+    [outputs, inputs]: [usize; 2],
+    scale: f64,
+    has_bias: bool,
+) -> Result<Linear> {
+    let mut linear = if config.family == Family::Gpt2 {
+        let init = Init::fan_in(inputs, scale);
+        let weight = parameters.get(&format!("{name}.weight"), &[inputs, outputs], init)?;
+        Linear::new(weight.t()?, None)
+    } else {
+        Linear::without_bias(parameters, name, [outputs, inputs], scale)?
+    };
+    if has_bias {
+        linear.add_bias(parameters, name)?;
+    }
+    Ok(linear)
+}
+
+/// Added under the root of a norm where a configuration does not say.
+const DEFAULT_EPSILON: f64 = 1e-5;
+
+/// The norm of a family.
+pub(super) enum Norm {
+    Layer(LayerNorm),
+    RootMeanSquare(RmsNorm),
+}
+
+impl Norm {
+    pub(super) fn new(
+        config: &LanguageConfig,
+        parameters: &mut ParameterStore,
+        name: &str,
+    ) -> Result<Self> {
+        let width = config.width;
+        let epsilon = config.norm_epsilon.unwrap_or(DEFAULT_EPSILON) as f32;
+        Ok(match config.family {
+            Family::Chinchilla | Family::Llama => {
+                Self::RootMeanSquare(RmsNorm::new(parameters, name, width, epsilon)?)
+            }
+            Family::Mpt | Family::MosaicGpt => {
+                Self::Layer(LayerNorm::with(parameters, name, width, epsilon, false)?)
+            }
+            Family::GptNeox | Family::Opt | Family::Gpt2 | Family::GptJ => {
+                Self::Layer(LayerNorm::with(parameters, name, width, epsilon, true)?)
+            }
+        })
+    }
+
+    pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Layer(norm) => norm.forward(input),
+            Self::RootMeanSquare(norm) => norm.forward(input),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `m3w import`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::imported::{ImportOptions, import};
+
+/// Rows of a list that are shown.
+const SHOWN: usize = 10;
+
+/// Put an OpenFlamingo model together from its published files
+///
+/// Its checkpoint holds what was trained; language model and vision encoder come from their own
+/// files. Nothing in a checkpoint is ever run. The result can be asked with `m3w generate`.
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The checkpoint, a file of PyTorch
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Folder of the language model: config.json, weights and tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    language: PathBuf,
+    /// Weights of the vision encoder under open_clip's names: a file, or a folder
+    #[arg(long, value_name = "PATH")]
+    vision: PathBuf,
+    /// The tokenizer, where it is not in the folder of the language model
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// A size that shapes do not tell: `--set vision.activation=gelu`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    assignments: Vec<String>,
+    /// Directory of the result
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl Import {
+    pub(super) fn run(self) -> Result<()> {
+        let options = ImportOptions {
+            checkpoint: self.checkpoint,
+            language: self.language,
+            vision: self.vision,
+            tokenizer: self.tokenizer,
+            assignments: self.assignments,
+            out: self.out,
+        };
+        let imported = import(&options)?;
+        let mut out = std::io::stdout().lock();
+        for ((group, file), (tensors, numbers)) in &imported.summary.found {
+            let group = group.name();
+            writeln!(
+                out,
+                "{group:<12} {tensors:>5} tensors {numbers:>14} parameters from {file}"
+            )?;
+        }
+        for (what, list) in [
+            ("missing", &imported.summary.missing),
+            ("not used", &imported.summary.unused),
+        ] {
+            for (name, shape) in list.iter().take(SHOWN) {
+                writeln!(out, "{what}: {name} {shape:?}")?;
+            }
+            if list.len() > SHOWN {
+                writeln!(out, "{what}: {} more", list.len() - SHOWN)?;
+            }
+        }
+        let missing = imported.summary.missing.len();
+        if missing > 0 {
+            bail!("{missing} tensors are in none of the files: nothing was written");
+        }
+        writeln!(out, "{}", options.out.display())?;
+        Ok(())
+    }
+}

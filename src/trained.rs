@@ -1,0 +1,126 @@
+//! A model on disk with what is needed to ask it something: one that was trained here, or one that
+//! was imported.
+//!
+//! An imported model's directory:
+//!
+//! ```text
+//! DIR/checkpoint/       weights (safetensors) and sizes
+//! DIR/tokenizer.json    the tokenizer, with the tokens for images and ends of chunks
+//! DIR/pixels.toml       how pictures become pixels
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use candle_core::{Device, Tensor};
+use m3w_document::image::{Limits, decode};
+use m3w_model::{Flamingo, Picture, Preprocess};
+use m3w_shards::{LoaderConfig, Tokenizer, picture_pixels};
+
+use crate::trainer::TrainFile;
+
+/// Where an imported model's picture settings stand in its directory.
+pub(crate) const PIXELS_FILE: &str = "pixels.toml";
+
+/// A trained model with what is needed to ask it something.
+pub struct TrainedModel {
+    /// The model, frozen.
+    pub model: Flamingo,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// How pictures become pixels.
+    pub pictures: Pictures,
+}
+
+/// How pictures become pixels.
+pub enum Pictures {
+    /// As our loader makes them.
+    Loaded(Box<LoaderConfig>),
+    /// As CLIP was shown them.
+    Clip(Preprocess),
+}
+
+impl TrainedModel {
+    /// Loads the model of a training run, or an imported one.
+    ///
+    /// # Errors
+    ///
+    /// If the directory holds neither, or a file of it is damaged.
+    pub fn load(directory: &Path) -> Result<Self> {
+        let run = directory.join("train.toml");
+        let imported = directory.join(PIXELS_FILE);
+        let pictures = if run.exists() {
+            let file: TrainFile = read_toml(&run)?;
+            Pictures::Loaded(Box::new(file.loader))
+        } else if imported.exists() {
+            Pictures::Clip(read_toml(&imported)?)
+        } else {
+            bail!(
+                "{} holds no model: give the --out of an `m3w train` or an `m3w import`",
+                directory.display()
+            );
+        };
+        Ok(Self {
+            model: Flamingo::load(&directory.join("checkpoint"))?,
+            tokenizer: Tokenizer::from_file(&directory.join("tokenizer.json"))?,
+            pictures,
+        })
+    }
+
+    /// Whether it was trained on rows in which an `<EOC>` stands before the first picture too.
+    #[must_use]
+    pub fn begins_with_end_of_chunk(&self) -> bool {
+        matches!(self.pictures, Pictures::Loaded(_))
+    }
+
+    /// Pixels `[N, 1, 3, side, side]` of pictures; `None` where there are none.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is no picture.
+    pub fn pixels(&self, pictures: &[PathBuf]) -> Result<Option<Tensor>> {
+        let mut tensors = Vec::with_capacity(pictures.len());
+        for path in pictures {
+            let bytes = fs::read(path)
+                .with_context(|| format!("cannot read the picture {}", path.display()))?;
+            let pixels = self.pictures.pixels(&bytes);
+            let pixels = pixels.with_context(|| format!("{} cannot be used", path.display()))?;
+            tensors.push(pixels.unsqueeze(0)?);
+        }
+        if tensors.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Tensor::stack(&tensors, 0)?))
+    }
+}
+
+impl Pictures {
+    /// Pixels `[3, side, side]` of an encoded picture.
+    fn pixels(&self, bytes: &[u8]) -> Result<Tensor> {
+        match self {
+            Self::Loaded(loader) => {
+                let pixels = picture_pixels(bytes, loader).map_err(anyhow::Error::msg)?;
+                let side = loader.image_side_px as usize;
+                Ok(Tensor::from_vec(pixels, (3, side, side), &Device::Cpu)?)
+            }
+            Self::Clip(preprocess) => {
+                let decoded = decode(bytes, &Limits::default());
+                let decoded = decoded.map_err(|reason| anyhow::anyhow!("{reason}"))?;
+                let picture = Picture {
+                    values: &decoded.pixels,
+                    width: decoded.width_px as usize,
+                    height: decoded.height_px as usize,
+                    channels: 3,
+                };
+                Ok(preprocess.pixels(picture)?)
+            }
+        }
+    }
+}
+
+fn read_toml<C: serde::de::DeserializeOwned>(path: &Path) -> Result<C> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("cannot use {}", path.display()))
+}
