@@ -1,5 +1,6 @@
 //! The `m3w` program.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,11 +29,20 @@ fn main() -> ExitCode {
             tracing::warn!("{error}");
             ExitCode::from(EXIT_INTERRUPTED)
         }
+        // Whoever read the output has read enough, as in `m3w describe ... | head`.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == ErrorKind::BrokenPipe)
+    })
 }
 
 /// A crawl keeps thousands of connections; many systems grant a thousand files at first and more to

@@ -22,7 +22,7 @@ use m3w_model::train::{TrainConfig, Trainer};
 use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens};
 use m3w_shards::{
     Batch, Dataset, LoaderConfig, Mixture, MixtureState, Schedule, SpecialIds, Tokenizer,
-    write_atomically,
+    WeightedBatch, write_atomically,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -122,7 +122,7 @@ pub struct TrainResult {
 #[derive(Debug, Serialize)]
 struct Metrics<'a> {
     step: usize,
-    /// The losses of the step's batches, each times its weight, in all.
+    /// The mean of the losses of the step's batches, by weight.
     loss: f64,
     /// The loss of each dataset in nats a token, before weighting.
     losses: BTreeMap<&'a str, f64>,
@@ -191,7 +191,9 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
             .collect();
         let report = trainer.step(&weighted)?;
         let named = batches.iter().zip(&report.losses);
-        let loss = named.clone().map(|(batch, loss)| batch.weight * loss).sum();
+        let total_weight: f64 = batches.iter().map(|batch| batch.weight).sum();
+        let weigh = |(batch, loss): (&WeightedBatch, &f64)| batch.weight * loss / total_weight;
+        let loss = named.clone().map(weigh).sum();
         losses.push(loss);
         let gates: Vec<f64> = report
             .gates

@@ -96,6 +96,14 @@ def m3w(args, out, urls, *more):
             "--set", "crawler.connections_per_host=32", *more]
 
 
+def pairs(args, out, listed, *settings):
+    shutil.rmtree(out, ignore_errors=True)
+    settings = ("vocabulary_size=600", "crawler.delay_ms=0", "crawler.connections_per_host=32", "images.side_px=256",
+                "images.keep_original=false", "filter.image.max_aspect_ratio=100", *settings)
+    return [args.m3w, "pairs", "--kind", "pairs", "--input", listed, "--out", out, "--allow-private-addresses", "--quiet",
+            *(word for setting in settings for word in ("--set", setting))]
+
+
 def outcomes(out):
     for path in sorted(Path(out).glob("outcomes/*.jsonl")):
         yield from map(json.loads, path.open())
@@ -152,18 +160,14 @@ def images(args):
     names = make_pictures(root / "img", args.pictures, args.number)
     base = f"http://{HOST}:{PORT}"
     (args.work / "images.txt").write_text("".join(f"{base}/img/{name}\n" for name in names))
-    pages = []
-    for index in range(0, len(names), 20):
-        page = f"page{index:05}.html"
-        pictures = "".join(f"<p>Picture {name}</p><img src=/img/{name}>" for name in names[index:index + 20])
-        (root / page).write_text(f"<!doctype html><title>{page}</title>{pictures}")
-        pages.append(f"{base}/{page}\n")
-    (args.work / "pages.txt").write_text("".join(pages))
+    listed = args.work / "images.csv"
+    listed.write_text("url,caption\n" + "".join(f"{base}/img/{name},A picture called {name}\n" for name in names))
+    few = args.work / "few.csv"
+    few.write_text("".join(listed.read_text().splitlines(keepends=True)[:501]))
     out, theirs = args.work / "m3w", args.work / "img2dataset"
     with Server(args.work, root) as server:
         for _ in range(args.repeat):
-            run("m3w", m3w(args, out, args.work / "pages.txt", "--set", "images.side_px=256", "--set", "images.jpeg_quality=95",
-                           "--set", "images.keep_original=false", "--set", "filter.image.max_aspect_ratio=100"), server,
+            run("m3w", pairs(args, out, listed, "images.jpeg_quality=95"), server,
                 lambda: sum(outcome["images_kept"] for outcome in outcomes(out)))
             shutil.rmtree(theirs, ignore_errors=True)
             run("img2dataset", [BIN / "img2dataset", "--url_list", args.work / "images.txt", "--input_format", "txt",
@@ -173,10 +177,7 @@ def images(args):
                 lambda: sum(json.loads(path.read_text())["successes"] for path in theirs.glob("*_stats.json")))
         print(json.dumps({"what": "as stored", **psnr(out, root / "img")}), flush=True)
         # Decoding and scaling alone: JPEG at half the colour resolution loses more than both.
-        few = args.work / "few.txt"
-        few.write_text("".join(pages[:25]))
-        lossless = m3w(args, out, few, "--set", "images.side_px=256", "--set", "images.encoding=png", "--set", "images.keep_original=false")
-        subprocess.run(list(map(str, lossless)), check=True, capture_output=True)
+        subprocess.run(list(map(str, pairs(args, out, few, "images.encoding=png"))), check=True, capture_output=True)
         print(json.dumps({"what": "before encoding", **psnr(out, root / "img")}))
 
 
