@@ -32,10 +32,22 @@ fn main() -> ExitCode {
         // Whoever read the output has read enough, as in `m3w describe ... | head`.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes in one line. Some of our errors tell their cause themselves; it is not
+/// told twice.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

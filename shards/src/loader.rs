@@ -64,7 +64,8 @@ pub struct LoaderConfig {
 /// Together they take the rows that one process with `of` times the batch size would take, in that
 /// order: process 0 the first [`LoaderConfig::batch_size`] of each `of` times as many, and so on.
 /// A state is of all of them, so a run may go on with another number of processes. All read the
-/// encoded rows, each decodes its own.
+/// encoded rows, each decodes its own. Where there are several, rows at the end of the last epoch
+/// that do not fill a batch of each are left out, so that all end after the same step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// This process, from 0.

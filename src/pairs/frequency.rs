@@ -1,8 +1,8 @@
 //! What only the whole list can tell: repeats, captions of many pictures, rare words.
 
 use anyhow::Result;
+use m3w_document::caption::hash;
 use m3w_document::{DocumentId, Reason, caption};
-use sha2::{Digest, Sha256};
 
 use super::row::Row;
 use super::{Media, PairsConfig};
@@ -130,15 +130,6 @@ fn rare(hashes: &mut Hashes, most: u64, without: &Bits) -> Result<Bits> {
         }
     })?;
     Ok(found)
-}
-
-fn hash(parts: &[&[u8]]) -> u64 {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part);
-    }
-    let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ pub fn grams(caption: &str) -> impl Iterator<Item = u64> {
     })
 }
 
-fn hash(parts: &[&[u8]]) -> u64 {
+/// 64 bits of the SHA-256 of these parts one after the other.
+#[must_use]
+pub fn hash(parts: &[&[u8]]) -> u64 {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part);

@@ -20,7 +20,7 @@ mod markup;
 mod signs;
 
 pub use cues::{Cue, cues, time_ms};
-pub use grams::grams;
+pub use grams::{grams, hash};
 
 /// Rounds of cleaning: what one uncovers (markup that was escaped twice), the next takes out.
 const MAX_ROUNDS: usize = 4;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use m3w_document::{Document, Image, ImageRef};
+use m3w_document::{Document, Image, ImageRef, Media};
 use serde_json::json;
 
 use super::tar_file::TarFile;
@@ -24,6 +24,10 @@ impl Target for PairFile {
         report: &mut ExportReport,
     ) -> Result<(), Error> {
         for (number, image) in document.images().enumerate() {
+            if matches!(image.reference.media, Media::Frame { .. }) {
+                report.leave_out("a frame of a clip");
+                continue;
+            }
             let Some(caption) = caption(document, &image.reference) else {
                 report.leave_out("an image without caption or alternative text");
                 continue;
