@@ -29,6 +29,8 @@ pub struct Outcome {
     pub text: String,
     /// Why there is no document.
     pub dropped: Option<Reason>,
+    /// What was measured of a document that was not kept.
+    pub measured: Measured,
     /// The images that were left out.
     pub images_dropped: Vec<ImageDrop>,
     /// The document, if it was kept.
@@ -43,6 +45,7 @@ impl Outcome {
             input,
             text,
             dropped: None,
+            measured: Measured::default(),
             images_dropped: Vec::new(),
             document: None,
         }
@@ -99,6 +102,7 @@ impl Outcome {
                 .as_ref()
                 .map(|document| document.id.to_string()),
             dropped: self.dropped.as_ref(),
+            measured: (self.measured != Measured::default()).then_some(&self.measured),
             images_kept: self
                 .document
                 .as_ref()
@@ -115,8 +119,31 @@ pub struct OutcomeLine<'a> {
     url: &'a str,
     document_id: Option<String>,
     dropped: Option<&'a Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<&'a Measured>,
     images_kept: usize,
     images_dropped: &'a [ImageDrop],
+}
+
+/// What was measured of a page, from which other thresholds can be tried without it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Measured {
+    /// BCP 47 language tag.
+    pub language: Option<String>,
+    /// Values by name.
+    pub scores: BTreeMap<String, f64>,
+}
+
+impl Measured {
+    /// What was measured of a document.
+    #[must_use]
+    pub fn of<I>(document: &Document<I>) -> Self {
+        Self {
+            language: document.language.clone(),
+            scores: document.scores.clone(),
+        }
+    }
 }
 
 /// An image that was left out.

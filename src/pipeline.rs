@@ -19,7 +19,7 @@ use url::Url;
 use crate::archive::Archive;
 use crate::config::BuildConfig;
 use crate::index::{Archived, WarcFile};
-use crate::journal::{ImageDrop, Outcome};
+use crate::journal::{ImageDrop, Measured, Outcome};
 use crate::pairs::{Kind, Pair, PairsConfig};
 use crate::pictures::Pictures;
 use crate::source::{Entry, Item};
@@ -67,10 +67,17 @@ impl Pipeline {
         let mut outcome = Outcome::of(entry.number, entry.text);
         let document = match entry.item {
             Item::Pair(pair) => self.pair(*pair).await,
-            item => self.document(item, &mut outcome.images_dropped).await,
+            item => {
+                let (dropped, measured) = (&mut outcome.images_dropped, &mut outcome.measured);
+                self.document(item, dropped, measured).await
+            }
         };
         match document {
-            Ok(document) => outcome.document = Some(document),
+            Ok(document) => {
+                // The document carries its scores itself.
+                outcome.measured = Measured::default();
+                outcome.document = Some(document);
+            }
             Err(reason) => outcome.dropped = Some(reason),
         }
         outcome
@@ -80,10 +87,17 @@ impl Pipeline {
         &self,
         item: Item,
         dropped: &mut Vec<ImageDrop>,
+        measured: &mut Measured,
     ) -> Result<Document<Image>, Reason> {
         let page = self.page(item).await?;
         let document = self.align(page, dropped).await?;
-        kept(filter::text::verdict(&document, &self.config.filter.text))?;
+        *measured = Measured::of(&document);
+        let text = &self.config.filter.text;
+        kept(filter::text::verdict(
+            &document.scores,
+            document.language.as_deref(),
+            text,
+        ))?;
         let document = self.with_images(document, dropped).await;
         self.enough_images(document)
     }
@@ -179,7 +193,10 @@ impl Pipeline {
         }
         let config = Arc::clone(&self.config);
         let (page, aligned) = on_worker(&self.workers, move || {
-            let aligned = align(&page.html, &page.final_url, &config.align);
+            let mut aligned = align(&page.html, &page.final_url, &config.align);
+            if aligned.given_up.is_none() {
+                filter::text::measure(&mut aligned.document);
+            }
             (page, aligned)
         })
         .await

@@ -16,7 +16,7 @@ use m3w_shards::{DocumentReader, FileEntry};
 use serde::Deserialize;
 
 use crate::corpus::{Corpus, Part, Run};
-use crate::journal::{ImageDrop, Journal, Outcome};
+use crate::journal::{ImageDrop, Journal, Measured, Outcome};
 use crate::unit::Unit;
 
 /// Which failures are worth another try.
@@ -104,6 +104,8 @@ struct Line {
     url: String,
     document_id: Option<String>,
     dropped: Option<Reason>,
+    #[serde(default)]
+    measured: Measured,
     images_dropped: Vec<ImageDrop>,
 }
 
@@ -150,6 +152,7 @@ impl Stored<'_> {
             let outcome = Outcome {
                 document,
                 dropped: line.dropped.clone(),
+                measured: line.measured.clone(),
                 images_dropped: line.images_dropped.clone(),
                 ..Outcome::of(line.input, line.url.clone())
             };

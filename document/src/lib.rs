@@ -31,6 +31,7 @@ mod document;
 mod error;
 pub mod filter;
 pub mod image;
+pub mod language;
 mod tally;
 mod verdict;
 

@@ -4,4 +4,10 @@
 //! threshold in the reason. Thresholds and their sources stand in each module's `Config`.
 
 pub mod image;
+pub mod line;
+pub mod quality;
+pub mod repetition;
 pub mod text;
+mod words;
+
+pub use words::words;

@@ -1,0 +1,169 @@
+//! Gopher's rules of quality: does this read like text that somebody wrote for readers?
+//!
+//! Source: Rae et al. 2021 (arXiv 2112.11446), appendix A.1.1, table A1. Where the paper leaves a
+//! reading open, ours is that of `datatrove`, by which FineWeb was made, so that thresholds mean
+//! the same here as there: words that are nothing but marks do not count towards the number and
+//! the mean length of words, but are words where shares are taken.
+
+use std::collections::HashSet;
+
+use super::words::classes::is_symbol;
+
+/// What was measured. All shares are between 0 and 1 unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Quality {
+    /// Words that are more than marks.
+    pub words: usize,
+    /// Mean length of those words, in characters.
+    pub mean_word_length: f64,
+    /// `#` signs to each word; may exceed 1.
+    pub hashes_per_word: f64,
+    /// Ellipses (`...` and `…`) to each word; may exceed 1.
+    pub ellipses_per_word: f64,
+    /// Share of lines that begin with a bullet (`•` or `-`).
+    pub bullet_lines: f64,
+    /// Share of lines that end with an ellipsis.
+    pub ellipsis_lines: f64,
+    /// Share of words with at least one letter.
+    pub alphabetic_words: f64,
+    /// How many of the stop words are there, each counted once.
+    pub stop_words: usize,
+}
+
+/// The English words of which any text of some length has at least two.
+pub const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
+
+impl Quality {
+    /// Measures `text`, whose words are `words`, against these stop words.
+    ///
+    /// ```
+    /// use m3w_document::filter::{quality::{Quality, STOP_WORDS}, words};
+    ///
+    /// let text = "The list of birds:\n- a robin\n- a wren...";
+    /// let quality = Quality::of(text, &words(text), &STOP_WORDS);
+    /// assert_eq!(quality.words, 8);
+    /// assert_eq!(quality.stop_words, 1);
+    /// assert_eq!(quality.bullet_lines, 2.0 / 3.0);
+    /// ```
+    #[must_use]
+    pub fn of(text: &str, words: &[&str], stop_words: &[&str]) -> Self {
+        let mut counted = 0;
+        let mut letters = 0;
+        let mut alphabetic = 0;
+        let mut stops: HashSet<&str> = HashSet::new();
+        for &word in words {
+            if word.chars().any(|c| !is_symbol(c)) {
+                counted += 1;
+                letters += word.chars().count();
+            }
+            if word.chars().any(is_letter) {
+                alphabetic += 1;
+            }
+            if stop_words.contains(&word) {
+                stops.insert(word);
+            }
+        }
+        let lines: Vec<&str> = lines(text).collect();
+        let count = |is: fn(&&&str) -> bool| lines.iter().filter(is).count();
+        let bullets = count(|line| line.trim_start().starts_with(['•', '-']));
+        let ellipses = count(|line| {
+            let line = line.trim_end();
+            line.ends_with("...") || line.ends_with('…')
+        });
+        Self {
+            words: counted,
+            mean_word_length: share(letters, counted),
+            hashes_per_word: share(text.matches('#').count(), words.len()),
+            ellipses_per_word: share(
+                text.matches("...").count() + text.matches('…').count(),
+                words.len(),
+            ),
+            bullet_lines: share(bullets, lines.len()),
+            ellipsis_lines: share(ellipses, lines.len()),
+            alphabetic_words: share(alphabetic, words.len()),
+            stop_words: stops.len(),
+        }
+    }
+}
+
+/// A letter of any script. Digits of other kinds and combining marks are none.
+fn is_letter(c: char) -> bool {
+    if c.is_ascii() {
+        c.is_ascii_alphabetic()
+    } else {
+        c.is_alphabetic()
+    }
+}
+
+/// Lines as every kind of line end bounds them; one at the end of the text opens no further line.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let is_end = |c| {
+        matches!(
+            c,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        ) || ('\u{1c}'..='\u{1e}').contains(&c)
+    };
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (line, after) = match rest.find(is_end) {
+            Some(at) if rest[at..].starts_with("\r\n") => (&rest[..at], &rest[at + 2..]),
+            Some(at) => {
+                let end = rest[at..].chars().next().map_or(0, char::len_utf8);
+                (&rest[..at], &rest[at + end..])
+            }
+            None => (rest, ""),
+        };
+        rest = after;
+        Some(line)
+    })
+}
+
+/// `part / whole`, and 0 of nothing.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub(super) fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::words;
+
+    fn quality(text: &str) -> Quality {
+        Quality::of(text, &words(text), &STOP_WORDS)
+    }
+
+    #[test]
+    fn marks_are_words_only_where_shares_are_taken() {
+        let measured = quality("Birds, birds # 12");
+        assert_eq!(measured.words, 3);
+        assert_eq!(measured.mean_word_length, 4.0);
+        assert_eq!(measured.hashes_per_word, 0.2);
+        assert_eq!(measured.alphabetic_words, 0.4);
+    }
+
+    #[test]
+    fn each_stop_word_counts_once_and_by_its_case() {
+        assert_eq!(quality("the The the of").stop_words, 2);
+    }
+
+    #[test]
+    fn every_line_end_bounds_a_line() {
+        let measured = quality("- a\r\n- b\u{2028}c…\u{85}d...\r\r e");
+        assert_eq!(measured.bullet_lines, 2.0 / 6.0);
+        assert_eq!(measured.ellipsis_lines, 2.0 / 6.0);
+    }
+
+    #[test]
+    fn nothing_measures_nothing() {
+        assert_eq!(quality(""), Quality::default());
+        assert_eq!(quality(" \n "), Quality::default());
+    }
+}
