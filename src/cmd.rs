@@ -19,6 +19,7 @@ mod generate;
 mod import;
 mod pack;
 mod pairs;
+mod repair;
 mod run;
 mod stats;
 mod tokenizer;
@@ -45,6 +46,7 @@ enum Command {
     Stats(stats::Stats),
     View(view::View),
     Verify(verify::Verify),
+    Repair(repair::Repair),
     Export(export::Export),
     Card(card::Card),
     Tokenizer(tokenizer::Tokenizer),
@@ -71,6 +73,7 @@ impl Cli {
             Command::Stats(command) => command.run(),
             Command::View(command) => command.run(),
             Command::Verify(command) => command.run(),
+            Command::Repair(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Card(command) => command.run(),
             Command::Tokenizer(command) => command.run(),

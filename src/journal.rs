@@ -87,36 +87,6 @@ impl Outcome {
             );
         }
     }
-
-    /// The outcome as a line of the list of outcomes: everything but the document's content.
-    #[must_use]
-    pub fn line(&self) -> OutcomeLine<'_> {
-        OutcomeLine {
-            input: self.input,
-            url: &self.text,
-            document_id: self
-                .document
-                .as_ref()
-                .map(|document| document.id.to_string()),
-            dropped: self.dropped.as_ref(),
-            images_kept: self
-                .document
-                .as_ref()
-                .map_or(0, |document| document.images().count()),
-            images_dropped: &self.images_dropped,
-        }
-    }
-}
-
-/// What the list of outcomes says of one input.
-#[derive(Debug, Serialize)]
-pub struct OutcomeLine<'a> {
-    input: u64,
-    url: &'a str,
-    document_id: Option<String>,
-    dropped: Option<&'a Reason>,
-    images_kept: usize,
-    images_dropped: &'a [ImageDrop],
 }
 
 /// An image that was left out.
@@ -243,6 +213,29 @@ impl Journal {
                 format!("{} was written by another version of m3w", path.display())
             })
         }))
+    }
+
+    /// The outcome of one input, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn get(&self, input: u64) -> Result<Option<Outcome>> {
+        let Some(&(offset, length)) = self.records.get(&input) else {
+            return Ok(None);
+        };
+        let context = || format!("cannot read {}", self.path.display());
+        let mut file = File::open(&self.path).with_context(context)?;
+        let mut body = vec![0; length as usize];
+        file.seek(SeekFrom::Start(offset))
+            .and_then(|_| file.read_exact(&mut body))
+            .with_context(context)?;
+        postcard::from_bytes(&body).map(Some).with_context(|| {
+            format!(
+                "{} was written by another version of m3w",
+                self.path.display()
+            )
+        })
     }
 
     /// Deletes the file.

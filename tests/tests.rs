@@ -8,6 +8,7 @@
 mod journeys {
     mod clips;
     mod crawl;
+    mod damage;
     mod determinism;
     mod errors;
     mod index;
@@ -15,6 +16,7 @@ mod journeys {
     mod pairs;
     mod picture_server;
     mod readers;
+    mod repair;
     mod replay;
     mod retry;
     mod road;

@@ -17,7 +17,7 @@ use crate::tokenize::image_name;
 
 mod read;
 
-pub(crate) use read::{document, picture};
+pub(crate) use read::{document, picture, with_empty_pictures};
 
 /// `status` of an image whose bytes are in the row.
 const STORED: &str = "stored";

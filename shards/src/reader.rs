@@ -12,7 +12,7 @@ use m3w_document::{Document, Image, Sha256};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
+    ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 
 use crate::columns::Problem;
@@ -158,8 +158,16 @@ pub(crate) struct Shard {
 
 impl Shard {
     fn open(path: &Path, kind: &'static str) -> Result<Self, Error> {
+        Self::open_with(path, kind, ArrowReaderOptions::new())
+    }
+
+    pub(crate) fn open_with(
+        path: &Path,
+        kind: &'static str,
+        options: ArrowReaderOptions,
+    ) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let footer = catch_panic(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))
+        let footer = catch_panic(|| ArrowReaderMetadata::load(&file, options))
             .map_err(|problem| Error::parquet(path, problem))?
             .map_err(|error| Error::parquet(path, error))?;
         let metadata = footer
@@ -197,7 +205,7 @@ impl Shard {
         }
     }
 
-    fn check_schema(&self, expected: &Schema) -> Result<(), Error> {
+    pub(crate) fn check_schema(&self, expected: &Schema) -> Result<(), Error> {
         match schema::difference(expected, self.footer.schema()) {
             Some(problem) => Err(self.wrong_schema(problem)),
             None => Ok(()),
@@ -245,6 +253,27 @@ impl Shard {
         groups: Option<Vec<usize>>,
         batch_rows: usize,
     ) -> Result<Batches, Error> {
+        self.selected(expected, groups, None, batch_rows)
+    }
+
+    /// One row of a row group, with as little else as the page index allows.
+    pub(crate) fn row(
+        &self,
+        expected: &Schema,
+        group: usize,
+        row: usize,
+    ) -> Result<Batches, Error> {
+        let one = RowSelection::from(vec![RowSelector::skip(row), RowSelector::select(1)]);
+        self.selected(expected, Some(vec![group]), Some(one), 1)
+    }
+
+    fn selected(
+        &self,
+        expected: &Schema,
+        groups: Option<Vec<usize>>,
+        rows: Option<RowSelection>,
+        batch_rows: usize,
+    ) -> Result<Batches, Error> {
         let file = self.file.try_clone().map_err(Error::io(&self.path))?;
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.footer.clone())
@@ -256,6 +285,9 @@ impl Shard {
         builder = builder.with_projection(mask);
         if let Some(groups) = groups {
             builder = builder.with_row_groups(groups);
+        }
+        if let Some(rows) = rows {
+            builder = builder.with_row_selection(rows);
         }
         let reader = catch_panic(|| builder.build())
             .map_err(|problem| Error::parquet(&self.path, problem))?

@@ -1,9 +1,8 @@
 //! Outcomes in any order to shards in order.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use m3w_document::{DocumentId, Tally};
 use m3w_shards::{DocumentWriter, write_atomically};
 
@@ -12,6 +11,7 @@ use crate::bits::Bits;
 use crate::config::BuildConfig;
 use crate::corpus::{Corpus, Part, document_ids, file_entry};
 use crate::journal::{Journal, Outcome};
+use crate::outcomes::OutcomeLine;
 
 /// Takes outcomes in any order and publishes parts in order.
 pub(super) struct Assembler<'a> {
@@ -172,9 +172,8 @@ impl<'a> Assembler<'a> {
                 }
             }
             outcome.count(self.config.unit(), &mut tally);
-            serde_json::to_writer(&mut outcome_lines, &outcome.line())
-                .context("cannot describe an outcome")?;
-            outcome_lines.write_all(b"\n")?;
+            outcome_lines.extend(OutcomeLine::of(&outcome).text()?.into_bytes());
+            outcome_lines.push(b'\n');
         }
         let documents = writer.finish()?.in_folder("documents");
         let outcomes_name = Corpus::outcomes_name(number);

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, ListArray, RecordBatch, StringArray, StructArray,
+};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::error::ArrowError;
 use m3w_document::{
     Document, Element, Format, Image, ImageRef, Media, Text, TextRole, WarcLocation,
 };
 
 use super::{MEDIA_ANIMATION, MEDIA_FRAME, MEDIA_IMAGE, MEDIA_VIDEO};
 use crate::columns::{Problem, consent, items, parsed, required, required_text, text, values};
+use crate::schema;
 
 /// The document in row `row` of a batch whose columns have the types of
 /// [`schema::documents_schema`] and stand in its order.
@@ -98,6 +102,39 @@ fn warc_of(column: &ArrayRef, row: usize) -> Result<Option<WarcLocation>, Proble
         offset: number(1, "offset")?,
         length: number(2, "length")?,
     }))
+}
+
+/// A batch without the column `images` with one in its place whose pictures have no bytes.
+pub(crate) fn with_empty_pictures(batch: &RecordBatch) -> Result<RecordBatch, Problem> {
+    let schema = schema::documents_schema();
+    let [before @ .., scores, consents, warc] = batch.columns() else {
+        return Err(format!("it has {} columns", batch.num_columns()));
+    };
+    let Some((metadata, before)) = before.split_last() else {
+        return Err(format!("it has {} columns", batch.num_columns()));
+    };
+    let metadata_items = values(metadata);
+    let length = metadata_items.len();
+    let empty = BinaryArray::from_iter_values(std::iter::repeat_n([], length));
+    let pictures = StructArray::try_new(
+        schema::image_fields(),
+        vec![Arc::new(empty), Arc::new(StringArray::new_null(length))],
+        metadata_items.logical_nulls(),
+    );
+    let lists = metadata.as_list::<i32>();
+    let build = || {
+        let images = ListArray::try_new(
+            schema::element(DataType::Struct(schema::image_fields())),
+            lists.offsets().clone(),
+            Arc::new(pictures?),
+            lists.nulls().cloned(),
+        )?;
+        let mut columns = before.to_vec();
+        columns.push(Arc::new(images));
+        columns.extend([metadata, scores, consents, warc].map(Arc::clone));
+        RecordBatch::try_new(Arc::new(schema), columns)
+    };
+    build().map_err(|error: ArrowError| error.to_string())
 }
 
 /// The bytes of a picture in a flattened column, if there is one.
