@@ -1,28 +1,18 @@
-//! One part of a corpus that is damaged: what is left of it, what is missing, and how it is written
-//! anew.
+//! One part of a corpus that is damaged: what is left of it, and what is missing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use m3w_document::{Document, DocumentId, Image, Reason, Sha256};
-use m3w_shards::{
-    DocumentWriter, FileEntry, Salvaged, SequenceReader, ShardInfo, salvage_documents,
-    write_atomically,
-};
+use m3w_shards::{FileEntry, Salvaged, SequenceReader, salvage_documents};
 
+use super::lines::{Known, difference, read_lines};
 use super::staging::Staging;
 use super::{Lost, LostReason};
-use crate::corpus::file_entry;
 use crate::journal::{Journal, Outcome};
 use crate::outcomes::OutcomeLine;
 use crate::unit::Unit;
-
-/// A line of the list of outcomes that could be read, with its text as it stands.
-struct Known {
-    text: String,
-    line: OutcomeLine,
-}
 
 /// A part whose documents or outcomes are damaged.
 pub(super) struct Part<'a> {
@@ -31,13 +21,13 @@ pub(super) struct Part<'a> {
     pub(super) outcomes: &'a FileEntry,
     pub(super) documents_are_whole: bool,
     pub(super) outcomes_are_whole: bool,
-    first: u64,
+    pub(super) first: u64,
     /// For each input, its line if it could be read.
-    lines: Vec<Option<Known>>,
+    pub(super) lines: Vec<Option<Known>>,
     /// Lines of inputs that were worked on again because theirs was lost.
-    new_lines: BTreeMap<u64, OutcomeLine>,
+    pub(super) new_lines: BTreeMap<u64, OutcomeLine>,
     /// The documents that are there, by input.
-    journal: Journal,
+    pub(super) journal: Journal,
     /// Inputs whose document is proved to be in a shard that is whole.
     in_shard: HashSet<u64>,
     /// Documents of which no line tells which input they are of.
@@ -46,18 +36,9 @@ pub(super) struct Part<'a> {
     /// Rows of which all is there but some pictures' bytes.
     bare: BTreeMap<u64, Document<Image>>,
     /// What could not be had again.
-    lost: BTreeMap<u64, LostReason>,
+    pub(super) lost: BTreeMap<u64, LostReason>,
     /// The day of documents of which nothing else tells it.
     day: Option<i64>,
-}
-
-/// Files of a part that were written anew.
-#[derive(Debug, Default)]
-pub(super) struct Written {
-    pub(super) documents: Option<FileEntry>,
-    pub(super) outcomes: Option<FileEntry>,
-    /// Whether every row is proved to be what it was.
-    pub(super) is_proved: bool,
 }
 
 impl<'a> Part<'a> {
@@ -154,7 +135,7 @@ impl<'a> Part<'a> {
         self.lines.iter().flatten()
     }
 
-    fn line(&self, input: u64) -> Option<&OutcomeLine> {
+    pub(super) fn line(&self, input: u64) -> Option<&OutcomeLine> {
         let index = usize::try_from(input.checked_sub(self.first)?).ok()?;
         self.lines.get(index)?.as_ref().map(|known| &known.line)
     }
@@ -340,162 +321,5 @@ impl<'a> Part<'a> {
             detail: reason.detail.clone(),
         };
         self.lost.iter().map(describe).collect()
-    }
-
-    /// Writes anew what is damaged and can be written, without what is lost if `leave_out` says so.
-    pub(super) fn write(
-        &self,
-        root: &Path,
-        staging: &Staging,
-        info: &ShardInfo,
-        leave_out: bool,
-    ) -> Result<Written> {
-        let has_lines = !self.misses_lines()
-            || (self.first..self.first + self.lines.len() as u64)
-                .all(|input| self.line(input).is_some() || self.new_lines.contains_key(&input));
-        let is_complete = self.lost.is_empty() && has_lines;
-        let mut written = Written {
-            is_proved: is_complete && self.new_lines.is_empty(),
-            ..Written::default()
-        };
-        if !is_complete && !leave_out {
-            return Ok(written);
-        }
-        // A shard that is whole holds documents whose inputs are not known: nothing may be left
-        // out of it for the sake of a list.
-        if self.documents_are_whole && !has_lines {
-            return Ok(written);
-        }
-        let inputs = self.first..self.first + self.lines.len() as u64;
-        let mut lines = Vec::new();
-        for input in inputs.clone() {
-            match (self.left_out(input), self.new_lines.get(&input)) {
-                (Some(line), _) => lines.extend(line.text()?.into_bytes()),
-                (None, Some(line)) => lines.extend(line.text()?.into_bytes()),
-                (None, None) => {
-                    let index = usize::try_from(input - self.first)?;
-                    let known = self.lines[index].as_ref();
-                    lines.extend(known.map_or("", |known| &known.text).as_bytes());
-                }
-            }
-            lines.push(b'\n');
-        }
-        if !self.outcomes_are_whole || !self.lost.is_empty() {
-            write_atomically(&staging.path(&self.outcomes.path), &lines)?;
-            let entry = file_entry(
-                &staging.path(""),
-                &self.outcomes.path,
-                self.lines.len() as u64,
-            )?;
-            written.outcomes = Some(entry);
-        }
-        if self.documents_are_whole {
-            return Ok(written);
-        }
-        let mut writer = DocumentWriter::create(&staging.path(&self.documents.path), info)?;
-        for input in inputs {
-            let line = self.new_lines.get(&input).or(self.line(input));
-            let is_kept = line.is_some_and(|line| line.document_id.is_some());
-            if !is_kept || self.lost.contains_key(&input) {
-                continue;
-            }
-            let outcome = self.journal.get(input)?;
-            let document = outcome.and_then(|outcome| outcome.document);
-            let document = document
-                .with_context(|| format!("the journal in {} lacks a row", root.display()))?;
-            writer.write(&document)?;
-        }
-        written.documents = Some(FileEntry {
-            path: self.documents.path.clone(),
-            ..writer.finish()?
-        });
-        Ok(written)
-    }
-
-    /// The line of an input that is left out.
-    fn left_out(&self, input: u64) -> Option<OutcomeLine> {
-        let lost = self.lost.get(&input)?;
-        let line = self.line(input);
-        let outcome = Outcome {
-            dropped: Some(lost.reason.clone()),
-            images_dropped: line.map_or_else(Vec::new, |line| line.images_dropped.clone()),
-            ..Outcome::of(
-                input,
-                line.map_or_else(String::new, |line| line.url.clone()),
-            )
-        };
-        Some(OutcomeLine::of(&outcome))
-    }
-}
-
-/// The lines of a list that can be read, by input.
-fn read_lines(path: &Path, first: u64, count: u64) -> Result<Vec<Option<Known>>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", path.display()));
-        }
-    };
-    let mut lines: Vec<Option<Known>> = Vec::new();
-    lines.resize_with(usize::try_from(count)?, || None);
-    for text in bytes.split(|byte| *byte == b'\n') {
-        let Ok(text) = str::from_utf8(text) else {
-            continue;
-        };
-        let Some(line) = OutcomeLine::undamaged(text) else {
-            continue;
-        };
-        let index = line.input.checked_sub(first).map(usize::try_from);
-        if let Some(Ok(index)) = index
-            && let Some(slot) = lines.get_mut(index)
-        {
-            *slot = Some(Known {
-                text: text.to_owned(),
-                line,
-            });
-        }
-    }
-    Ok(lines)
-}
-
-/// Why an outcome is not what the line says that it was.
-fn difference(line: &OutcomeLine, outcome: &Outcome) -> LostReason {
-    let new_drop = outcome
-        .images_dropped
-        .iter()
-        .find(|drop| !line.images_dropped.contains(drop));
-    if let Some(drop) = new_drop {
-        return LostReason {
-            reason: drop.reason.clone(),
-            detail: format!("its picture {}", drop.url),
-        };
-    }
-    let Some(document) = &outcome.document else {
-        let gone = outcome.dropped.clone();
-        return LostReason {
-            reason: gone.unwrap_or(Reason::new("repair/changed")),
-            detail: "the page itself".to_owned(),
-        };
-    };
-    let hashes = line
-        .images_sha256
-        .iter()
-        .map(Some)
-        .chain(std::iter::repeat(None));
-    let other = document
-        .images()
-        .zip(hashes)
-        .find(|(image, hash)| Some(&image.sha256_fetched.to_string()) != *hash);
-    let detail = match other {
-        Some((image, _)) => format!(
-            "its picture {} has other bytes (SHA-256 {})",
-            image.reference.url, image.sha256_fetched
-        ),
-        None => "its words, or what is said of its pictures".to_owned(),
-    };
-    LostReason {
-        reason: Reason::new("repair/changed"),
-        detail,
     }
 }

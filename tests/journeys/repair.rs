@@ -388,7 +388,7 @@ fn any_single_bit_of_any_file_is_put_right() {
             bytes[bit / 8] ^= 1 << (bit % 8);
         });
         let repaired = repair(&options, &never()).unwrap();
-        assert_eq!(repaired.restored, [name.clone()], "{repaired:?}");
+        assert_eq!(repaired.restored, [name.as_str()], "{repaired:?}");
         built.assert_whole("a flipped bit");
     }
 }
