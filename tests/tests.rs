@@ -22,5 +22,6 @@ mod journeys {
     mod road;
     mod site;
     mod stored_pages;
+    mod video_programs;
     mod warc;
 }
