@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::watch;
 
 mod align;
+mod audit;
 mod build;
 mod card;
 mod crawl;
@@ -45,6 +46,7 @@ enum Command {
     Pack(pack::Pack),
     Stats(stats::Stats),
     View(view::View),
+    Audit(audit::Audit),
     Verify(verify::Verify),
     Repair(repair::Repair),
     Export(export::Export),
@@ -72,6 +74,7 @@ impl Cli {
             Command::Pack(command) => command.run(),
             Command::Stats(command) => command.run(),
             Command::View(command) => command.run(),
+            Command::Audit(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Repair(command) => command.run(),
             Command::Export(command) => command.run(),

@@ -17,6 +17,7 @@
 
 pub mod answer;
 pub mod archive;
+pub mod audit;
 pub mod bits;
 pub mod build;
 pub mod card;

@@ -9,6 +9,7 @@ mod journeys {
     mod clips;
     mod crawl;
     mod damage;
+    mod describing;
     mod determinism;
     mod errors;
     mod index;

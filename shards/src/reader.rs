@@ -14,6 +14,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
+use parquet::file::metadata::PageIndexPolicy;
 
 use crate::columns::Problem;
 use crate::document_rows::document;
@@ -47,6 +48,22 @@ impl DocumentReader {
         shard.check_schema(&expected)?;
         Ok(Self {
             rows: Rows::new(shard, &expected)?,
+        })
+    }
+
+    /// Opens the shard for some of its rows: `rows` are their numbers from 0, rising. Pages of others
+    /// are passed over where the page index tells them.
+    ///
+    /// # Errors
+    ///
+    /// As [`DocumentReader::open`].
+    pub fn open_rows(path: &Path, rows: &[u64]) -> Result<Self, Error> {
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let shard = Shard::open_with(path, schema::DOCUMENTS, options)?;
+        let expected = schema::documents_schema();
+        shard.check_schema(&expected)?;
+        Ok(Self {
+            rows: Rows::selected(shard, &expected, rows)?,
         })
     }
 
@@ -342,6 +359,8 @@ struct Rows {
     batch: Option<RecordBatch>,
     row_in_batch: usize,
     row: u64,
+    /// Where only some rows are read, the numbers of those to come.
+    numbers: Option<std::vec::IntoIter<u64>>,
     has_failed: bool,
 }
 
@@ -368,7 +387,27 @@ impl Rows {
             batch: None,
             row_in_batch: 0,
             row: 0,
+            numbers: None,
             has_failed: false,
+        })
+    }
+
+    /// The same for rows with these numbers, which rise.
+    fn selected(shard: Shard, expected: &Schema, numbers: &[u64]) -> Result<Self, Error> {
+        let mut selectors = Vec::new();
+        let mut next = 0;
+        for number in numbers {
+            let number = usize::try_from(*number).unwrap_or(usize::MAX);
+            selectors.push(RowSelector::skip(number.saturating_sub(next)));
+            selectors.push(RowSelector::select(1));
+            next = number.saturating_add(1);
+        }
+        let selection = Some(RowSelection::from(selectors));
+        let batches = shard.selected(expected, None, selection, BATCH_ROWS)?;
+        Ok(Self {
+            batches,
+            numbers: Some(numbers.to_vec().into_iter()),
+            ..Self::new(shard, expected)?
         })
     }
 
@@ -400,6 +439,9 @@ impl Rows {
                 None => return Ok(None),
             }
         };
+        if let Some(numbers) = &mut self.numbers {
+            self.row = numbers.next().unwrap_or(self.row);
+        }
         // Damage that the Parquet library did not notice can still break an array's own rules.
         let value = catch_panic(|| read(&batch, self.row_in_batch))
             .and_then(|value| value)
