@@ -11,40 +11,40 @@
 //! `images_in_flight` fetched images, the image cache, one row group, a bit or two for each input,
 //! and some 30 bytes for each document that was kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use m3w_crawler::{Archives, Crawler, Frontier};
-use m3w_document::{DocumentId, Sha256, Tally};
-use m3w_shards::{DocumentWriter, Manifest, ShardInfo, Tokenizer, write_atomically};
+use m3w_crawler::{Archives, Crawler};
+use m3w_document::Sha256;
+use m3w_shards::{Manifest, ShardInfo, Tokenizer, write_atomically};
 use tokio::sync::{mpsc, watch};
-use url::Url;
 
 use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::config::BuildConfig;
-use crate::corpus::{Corpus, Part, Run, Standing, document_ids, file_entry};
-use crate::index::{Archived, WarcFile};
-use crate::journal::{Journal, Outcome};
+use crate::corpus::{Corpus, Part, Run, Standing};
+use crate::journal::Outcome;
 use crate::metrics::Metrics;
 use crate::pack::{self, Packing};
 use crate::pairs::Kind;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
 use crate::retry::{self, Failures};
-use crate::source::{Entry, Item, Source, Survey};
+use crate::source::{Entry, Source, Survey};
 use crate::video::check_programs;
+
+mod assembler;
+mod dispatch;
+
+pub(crate) use dispatch::{Places, dispatch};
+
+use assembler::Assembler;
 
 /// Finished outcomes that wait for the disk.
 const OUTCOMES_WAITING: usize = 64;
 /// Inputs on their way from the list to the frontier.
 const ENTRIES_WAITING: usize = 64;
-/// Pages of one host that are worked on for each connection that it may have: while one waits for
-/// its images, the next can ask.
-const PAGES_PER_CONNECTION: usize = 4;
 
 /// What a build is asked to do.
 #[derive(Debug, Clone)]
@@ -303,287 +303,4 @@ fn read_entries(
         }
     }
     Ok(())
-}
-
-/// How many pages may be worked on or wait.
-#[derive(Debug, Clone, Copy)]
-struct Places {
-    in_flight: usize,
-    per_host: usize,
-    waiting: usize,
-}
-
-impl Places {
-    fn of(config: &BuildConfig) -> Self {
-        Self {
-            in_flight: config.pages_in_flight,
-            per_host: config.crawler.connections_per_host * PAGES_PER_CONNECTION,
-            waiting: config.pages_waiting,
-        }
-    }
-}
-
-/// Runs the pipeline over the inputs until they end, `stop` is set, or nobody takes the outcomes
-/// any more. URLs wait by host, so that a slow one holds up none of the others.
-async fn dispatch(
-    pipeline: Pipeline,
-    mut entries: mpsc::Receiver<Entry>,
-    outcomes: mpsc::Sender<Outcome>,
-    places: Places,
-    stop: watch::Receiver<bool>,
-) {
-    let mut frontier = Frontier::new(places.per_host);
-    let mut tasks = tokio::task::JoinSet::new();
-    // A page at hand, which has no host to wait for.
-    let mut at_hand: Option<Entry> = None;
-    let mut is_open = true;
-    let run = |host: Option<String>, entry: Entry| {
-        let (pipeline, outcomes) = (pipeline.clone(), outcomes.clone());
-        async move {
-            let outcome = pipeline.run(entry).await;
-            // Nobody takes it when the disk refused one, which is reported there.
-            let _ = outcomes.send(outcome).await;
-            host
-        }
-    };
-    let work = async {
-        loop {
-            while tasks.len() < places.in_flight {
-                if let Some(entry) = at_hand.take() {
-                    tasks.spawn(run(None, entry));
-                } else if let Some((host, entry)) = frontier.take() {
-                    tasks.spawn(run(Some(host), entry));
-                } else {
-                    break;
-                }
-            }
-            let has_room = is_open && at_hand.is_none() && frontier.waiting() < places.waiting;
-            tokio::select! {
-                entry = entries.recv(), if has_room => match entry {
-                    Some(entry) => match host(&entry.item) {
-                        Some(host) => frontier.push(&host, entry),
-                        None => at_hand = Some(entry),
-                    },
-                    None => is_open = false,
-                },
-                Some(finished) = tasks.join_next() => {
-                    // A task that panicked has no outcome, which is reported at the end.
-                    if let Ok(Some(host)) = finished {
-                        frontier.finished(&host);
-                    }
-                },
-                else => break,
-            }
-        }
-    };
-    tokio::select! {
-        () = work => {}
-        () = is_set(stop) => {}
-        () = outcomes.closed() => {}
-    }
-}
-
-/// The host that an input has to be fetched from.
-fn host(item: &Item) -> Option<String> {
-    match item {
-        Item::Url(url) => url.host_str().map(str::to_owned),
-        Item::Archived(Archived {
-            file: WarcFile::Remote(url),
-            ..
-        }) => url.host_str().map(str::to_owned),
-        Item::Pair(pair) => pair.url().and_then(Url::host_str).map(str::to_owned),
-        Item::Archived(_) | Item::Page(_) | Item::Refused(_) => None,
-    }
-}
-
-/// Waits until `stop` is set; for ever, if nobody is left to set it.
-async fn is_set(mut stop: watch::Receiver<bool>) {
-    if stop.wait_for(|is_set| *is_set).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Takes outcomes in any order and publishes parts in order.
-struct Assembler<'a> {
-    corpus: &'a Corpus,
-    config: &'a BuildConfig,
-    total: u64,
-    finished: Vec<Part>,
-    /// Parts that miss outcomes.
-    open: BTreeMap<u64, Journal>,
-    /// Parts that miss none, and wait for those before them.
-    whole: BTreeSet<u64>,
-    /// Parts whose shards are there, but not those of all before them: the corpus was opened again
-    /// for what had failed.
-    published: BTreeSet<u64>,
-    seen: HashSet<DocumentId>,
-}
-
-impl<'a> Assembler<'a> {
-    fn open(corpus: &'a Corpus, config: &'a BuildConfig, total: u64) -> Result<Self> {
-        let mut finished = Vec::new();
-        let mut published = BTreeSet::new();
-        let mut seen = HashSet::new();
-        let parts = total.div_ceil(config.inputs_per_shard as u64);
-        for number in 0..parts {
-            let Some(mut part) = corpus.part(usize::try_from(number)?)? else {
-                continue;
-            };
-            seen.extend(document_ids(&part)?);
-            part.ids = Vec::new();
-            if finished.len() as u64 == number {
-                finished.push(part);
-            } else {
-                published.insert(number);
-            }
-        }
-        let mut assembler = Self {
-            corpus,
-            config,
-            total,
-            open: BTreeMap::new(),
-            whole: BTreeSet::new(),
-            published,
-            seen,
-            finished,
-        };
-        for number in 0..assembler.part_count() {
-            let path = corpus.journal_path(usize::try_from(number)?);
-            if !path.exists() {
-                continue;
-            }
-            let journal = Journal::open(&path)?;
-            let is_published = assembler.published.contains(&number);
-            if is_published || number < assembler.finished.len() as u64 {
-                // The build was stopped between publishing the part and this.
-                journal.remove()?;
-            } else {
-                assembler.keep(number, journal);
-            }
-        }
-        assembler.publish_ready()?;
-        Ok(assembler)
-    }
-
-    fn inputs_per_shard(&self) -> u64 {
-        self.config.inputs_per_shard as u64
-    }
-
-    fn part_count(&self) -> u64 {
-        self.total.div_ceil(self.inputs_per_shard())
-    }
-
-    fn inputs_of(&self, part: u64) -> u64 {
-        self.inputs_per_shard()
-            .min(self.total - part * self.inputs_per_shard())
-    }
-
-    /// How many inputs have no outcome.
-    fn remaining(&self) -> u64 {
-        let finished = 0..self.finished.len() as u64;
-        let parts = finished.chain(self.whole.iter().chain(&self.published).copied());
-        let in_parts: u64 = parts.map(|part| self.inputs_of(part)).sum();
-        let journaled: u64 = self.open.values().map(|journal| journal.len() as u64).sum();
-        self.total - in_parts - journaled
-    }
-
-    /// The inputs that have an outcome.
-    fn done(&self) -> Bits {
-        let mut done = Bits::default();
-        let finished = 0..self.finished.len() as u64;
-        for part in finished.chain(self.whole.iter().chain(&self.published).copied()) {
-            let first = part * self.inputs_per_shard();
-            (first..first + self.inputs_of(part)).for_each(|input| done.insert(input));
-        }
-        let journaled = self.open.values().flat_map(Journal::inputs);
-        journaled.for_each(|input| done.insert(input));
-        done
-    }
-
-    fn add(&mut self, outcome: &Outcome) -> Result<()> {
-        let part = outcome.input / self.inputs_per_shard();
-        let mut journal = match self.open.remove(&part) {
-            Some(journal) => journal,
-            None => Journal::open(&self.corpus.journal_path(usize::try_from(part)?))?,
-        };
-        journal.append(outcome)?;
-        self.keep(part, journal);
-        self.publish_ready()
-    }
-
-    /// Remembers a journal: what is in it while outcomes are missing, only that it is whole then.
-    fn keep(&mut self, part: u64, journal: Journal) {
-        if journal.len() as u64 == self.inputs_of(part) {
-            self.whole.insert(part);
-        } else {
-            self.open.insert(part, journal);
-        }
-    }
-
-    /// Writes the shards of the parts that are next in order and whole.
-    fn publish_ready(&mut self) -> Result<()> {
-        loop {
-            let number = self.finished.len();
-            if self.published.remove(&(number as u64))
-                && let Some(mut part) = self.corpus.part(number)?
-            {
-                part.ids = Vec::new();
-                self.finished.push(part);
-                continue;
-            }
-            if !self.whole.remove(&(number as u64)) {
-                return Ok(());
-            }
-            let journal = Journal::open(&self.corpus.journal_path(number))?;
-            let mut part = self.write_part(number, &journal)?;
-            self.corpus.publish(number, &part)?;
-            // They are in the set of those seen, and on disk.
-            part.ids = Vec::new();
-            self.finished.push(part);
-            journal.remove()?;
-        }
-    }
-
-    fn write_part(&mut self, number: usize, journal: &Journal) -> Result<Part> {
-        let documents_name = Corpus::documents_name(number);
-        let path = self.corpus.root().join(&documents_name);
-        let mut writer = DocumentWriter::create(&path, &shard_info(self.config))?;
-        let mut outcome_lines = Vec::new();
-        let mut tally = Tally::default();
-        let mut ids = Vec::new();
-        for outcome in journal.outcomes()? {
-            let mut outcome = outcome?;
-            if let Some(document) = &outcome.document {
-                if self.seen.insert(document.id) {
-                    writer.write(document)?;
-                    ids.push(document.id.to_string());
-                } else {
-                    outcome.drop_as_seen(self.config.unit());
-                }
-            }
-            outcome.count(self.config.unit(), &mut tally);
-            serde_json::to_writer(&mut outcome_lines, &outcome.line())
-                .context("cannot describe an outcome")?;
-            outcome_lines.write_all(b"\n")?;
-        }
-        let documents = writer.finish()?.in_folder("documents");
-        let outcomes_name = Corpus::outcomes_name(number);
-        write_atomically(&self.corpus.root().join(&outcomes_name), &outcome_lines)?;
-        let rows = self.inputs_of(number as u64);
-        Ok(Part {
-            documents,
-            outcomes: file_entry(self.corpus.root(), &outcomes_name, rows)?,
-            tally,
-            ids,
-        })
-    }
-
-    fn finish(self) -> Result<Vec<Part>> {
-        let missing = self.remaining();
-        anyhow::ensure!(
-            missing == 0,
-            "{missing} inputs have no outcome: give the same command again"
-        );
-        Ok(self.finished)
-    }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::watch;
 
 mod align;
+mod audit;
 mod build;
 mod card;
 mod crawl;
@@ -19,6 +20,7 @@ mod generate;
 mod import;
 mod pack;
 mod pairs;
+mod repair;
 mod run;
 mod stats;
 mod tokenizer;
@@ -44,7 +46,9 @@ enum Command {
     Pack(pack::Pack),
     Stats(stats::Stats),
     View(view::View),
+    Audit(audit::Audit),
     Verify(verify::Verify),
+    Repair(repair::Repair),
     Export(export::Export),
     Card(card::Card),
     Tokenizer(tokenizer::Tokenizer),
@@ -70,7 +74,9 @@ impl Cli {
             Command::Pack(command) => command.run(),
             Command::Stats(command) => command.run(),
             Command::View(command) => command.run(),
+            Command::Audit(command) => command.run(),
             Command::Verify(command) => command.run(),
+            Command::Repair(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Card(command) => command.run(),
             Command::Tokenizer(command) => command.run(),

@@ -90,39 +90,6 @@ impl Outcome {
             );
         }
     }
-
-    /// The outcome as a line of the list of outcomes: everything but the document's content.
-    #[must_use]
-    pub fn line(&self) -> OutcomeLine<'_> {
-        OutcomeLine {
-            input: self.input,
-            url: &self.text,
-            document_id: self
-                .document
-                .as_ref()
-                .map(|document| document.id.to_string()),
-            dropped: self.dropped.as_ref(),
-            measured: (self.measured != Measured::default()).then_some(&self.measured),
-            images_kept: self
-                .document
-                .as_ref()
-                .map_or(0, |document| document.images().count()),
-            images_dropped: &self.images_dropped,
-        }
-    }
-}
-
-/// What the list of outcomes says of one input.
-#[derive(Debug, Serialize)]
-pub struct OutcomeLine<'a> {
-    input: u64,
-    url: &'a str,
-    document_id: Option<String>,
-    dropped: Option<&'a Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    measured: Option<&'a Measured>,
-    images_kept: usize,
-    images_dropped: &'a [ImageDrop],
 }
 
 /// What was measured of a page, from which other thresholds can be tried without it.
@@ -143,6 +110,12 @@ impl Measured {
             language: document.language.clone(),
             scores: document.scores.clone(),
         }
+    }
+
+    /// Whether nothing was measured.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.language.is_none() && self.scores.is_empty()
     }
 }
 
@@ -270,6 +243,29 @@ impl Journal {
                 format!("{} was written by another version of m3w", path.display())
             })
         }))
+    }
+
+    /// The outcome of one input, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn get(&self, input: u64) -> Result<Option<Outcome>> {
+        let Some(&(offset, length)) = self.records.get(&input) else {
+            return Ok(None);
+        };
+        let context = || format!("cannot read {}", self.path.display());
+        let mut file = File::open(&self.path).with_context(context)?;
+        let mut body = vec![0; length as usize];
+        file.seek(SeekFrom::Start(offset))
+            .and_then(|_| file.read_exact(&mut body))
+            .with_context(context)?;
+        postcard::from_bytes(&body).map(Some).with_context(|| {
+            format!(
+                "{} was written by another version of m3w",
+                self.path.display()
+            )
+        })
     }
 
     /// Deletes the file.

@@ -17,6 +17,7 @@
 
 pub mod answer;
 pub mod archive;
+pub mod audit;
 pub mod bits;
 pub mod build;
 pub mod card;
@@ -32,12 +33,15 @@ pub mod input;
 pub mod journal;
 pub mod memory;
 pub mod metrics;
+pub mod outcomes;
 pub mod pack;
 pub mod page_files;
 pub mod pairs;
 pub mod pictures;
 pub mod pipeline;
 pub mod progress;
+pub mod repair;
+
 pub mod retry;
 pub mod seen;
 pub mod source;
@@ -45,6 +49,7 @@ pub mod summary;
 pub mod trained;
 pub mod trainer;
 pub mod unit;
+pub mod verify;
 pub mod video;
 pub mod view;
 

@@ -6,7 +6,7 @@ use data_url::DataUrl;
 use futures_util::future::join_all;
 use m3w_crawler::Crawler;
 use m3w_document::image::prepare;
-use m3w_document::{ConsentSignal, Image, ImageRef, Reason};
+use m3w_document::{ConsentSignal, Image, ImageRef, Reason, Sha256};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -105,6 +105,36 @@ impl Pictures {
             // What other rows promise of the same URL must not be answered from the cache.
             media => self.prepared(media, checksums).await,
         }
+    }
+
+    /// The picture that a reference had when its bytes had this hash, from the first of its URLs
+    /// that still gives them.
+    ///
+    /// # Errors
+    ///
+    /// Why the URL that the page shows does not give them: `input/wrong-hash` if it gives others.
+    pub async fn fetch_again(
+        &self,
+        reference: &ImageRef,
+        sha256_fetched: Sha256,
+    ) -> Result<Image, Reason> {
+        let checksums = Checksums {
+            sha256: Some(sha256_fetched),
+            md5: None,
+        };
+        let again = |url: &Url| {
+            let media = Media::Url(url.clone());
+            let checksums = checksums.clone();
+            async move { self.prepared(&media, checksums).await }
+        };
+        let mut picture = again(&reference.url).await;
+        for url in reference.alternatives.iter().take(MAX_ALTERNATIVES) {
+            if picture.is_ok() {
+                break;
+            }
+            picture = again(url).await.or(picture);
+        }
+        picture
     }
 
     async fn prepared(&self, media: &Media, checksums: Checksums) -> Result<Image, Reason> {

@@ -62,6 +62,12 @@ impl Pipeline {
         &self.crawler
     }
 
+    /// The stage that fetches pictures.
+    #[must_use]
+    pub fn pictures(&self) -> &Pictures {
+        &self.pictures
+    }
+
     /// Works on one input to its end.
     pub async fn run(&self, entry: Entry) -> Outcome {
         let mut outcome = Outcome::of(entry.number, entry.text);

@@ -5,18 +5,16 @@
 //! fetches what has no outcome, writes anew the shards that change, and packs again.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use m3w_crawler::FailureKind;
 use m3w_document::{Document, Image, Reason, Tally};
-use m3w_shards::{DocumentReader, FileEntry};
-use serde::Deserialize;
+use m3w_shards::DocumentReader;
 
 use crate::corpus::{Corpus, Part, Run};
-use crate::journal::{ImageDrop, Journal, Measured, Outcome};
+use crate::journal::{Journal, Outcome};
+use crate::outcomes::{OutcomeLine, lines};
 use crate::unit::Unit;
 
 /// Which failures are worth another try.
@@ -28,6 +26,14 @@ pub struct Failures {
 }
 
 impl Failures {
+    fn has_hit(&self, line: &OutcomeLine) -> bool {
+        let images = line.images_dropped.iter().map(|image| &image.reason);
+        line.dropped
+            .iter()
+            .chain(images)
+            .any(|reason| self.contains(reason))
+    }
+
     fn contains(&self, reason: &Reason) -> bool {
         let Some(name) = reason.name.strip_prefix("fetch/") else {
             return false;
@@ -62,7 +68,7 @@ pub fn reopen(corpus: &Corpus, run: &Run, failures: &Failures) -> Result<u64> {
     let mut count = 0;
     for (number, entry) in manifest.outcomes.iter().enumerate() {
         let failed = lines(&corpus.root().join(&entry.path))?
-            .filter(|line| line.as_ref().map_or(true, |line| line.failed(failures)));
+            .filter(|line| line.as_ref().map_or(true, |line| failures.has_hit(line)));
         let before = count;
         for line in failed {
             line?;
@@ -83,67 +89,38 @@ pub fn reopen(corpus: &Corpus, run: &Run, failures: &Failures) -> Result<u64> {
         .enumerate()
     {
         let part = Stored {
-            corpus,
-            documents,
-            outcomes,
+            documents: corpus.root().join(&documents.path),
+            outcomes: corpus.root().join(&outcomes.path),
         };
         if touched.contains(&number) {
             part.to_journal(&corpus.journal_path(number), failures)?;
         } else {
-            corpus.publish(number, &part.record(run.config.unit())?)?;
+            let (tally, ids) = part.count(run.config.unit())?;
+            let part = Part {
+                documents: documents.clone(),
+                outcomes: outcomes.clone(),
+                tally,
+                ids,
+            };
+            corpus.publish(number, &part)?;
         }
     }
     corpus.withdraw_manifest()?;
     Ok(count)
 }
 
-/// A line of a list of outcomes, as [`Outcome::line`] wrote it.
-#[derive(Debug, Deserialize)]
-struct Line {
-    input: u64,
-    url: String,
-    document_id: Option<String>,
-    dropped: Option<Reason>,
-    #[serde(default)]
-    measured: Measured,
-    images_dropped: Vec<ImageDrop>,
-}
-
-impl Line {
-    fn failed(&self, failures: &Failures) -> bool {
-        let images = self.images_dropped.iter().map(|image| &image.reason);
-        self.dropped
-            .iter()
-            .chain(images)
-            .any(|reason| failures.contains(reason))
-    }
-}
-
-fn lines(path: &Path) -> Result<impl Iterator<Item = Result<Line>> + use<>> {
-    let path = path.to_owned();
-    let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(BufReader::new(file).lines().map(move |line| {
-        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_str(&line)
-            .with_context(|| format!("{} was written by another version of m3w", path.display()))
-    }))
-}
-
 /// The files of a finished part.
-struct Stored<'a> {
-    corpus: &'a Corpus,
-    documents: &'a FileEntry,
-    outcomes: &'a FileEntry,
+pub(crate) struct Stored {
+    pub(crate) documents: PathBuf,
+    pub(crate) outcomes: PathBuf,
 }
 
-impl Stored<'_> {
+impl Stored {
     /// The part's outcomes with their documents, in input order, one at a time.
-    fn outcomes(&self) -> Result<impl Iterator<Item = Result<(Outcome, Line)>>> {
-        let root = self.corpus.root();
-        let path = root.join(&self.documents.path);
+    fn outcomes(&self) -> Result<impl Iterator<Item = Result<(Outcome, OutcomeLine)>>> {
+        let path = self.documents.clone();
         let mut documents = DocumentReader::open(&path)?;
-        let lines = lines(&root.join(&self.outcomes.path))?;
-        Ok(lines.map(move |line| {
+        Ok(lines(&self.outcomes)?.map(move |line| {
             let line = line?;
             let document = match &line.document_id {
                 Some(id) => Some(next_document(&mut documents, id, &path)?),
@@ -165,15 +142,15 @@ impl Stored<'_> {
         let mut journal = Journal::open(path)?;
         for outcome in self.outcomes()? {
             let (outcome, line) = outcome?;
-            if !line.failed(failures) {
+            if !failures.has_hit(&line) {
                 journal.append(&outcome)?;
             }
         }
         Ok(())
     }
 
-    /// The record of a part that does not change.
-    fn record(&self, unit: Unit) -> Result<Part> {
+    /// What is counted over the part, and the ids of its documents in their order.
+    pub(crate) fn count(&self, unit: Unit) -> Result<(Tally, Vec<String>)> {
         let mut tally = Tally::default();
         let mut ids = Vec::new();
         for outcome in self.outcomes()? {
@@ -181,12 +158,7 @@ impl Stored<'_> {
             outcome.count(unit, &mut tally);
             ids.extend(line.document_id);
         }
-        Ok(Part {
-            documents: self.documents.clone(),
-            outcomes: self.outcomes.clone(),
-            tally,
-            ids,
-        })
+        Ok((tally, ids))
     }
 }
 

@@ -194,7 +194,8 @@ impl Source {
     }
 }
 
-fn url_item(text: &str) -> Item {
+/// What a line of a list of URLs is.
+pub(crate) fn url_item(text: &str) -> Item {
     // What stood here was no text: escaped, the sign that replaces it would name another page.
     if text.contains(char::REPLACEMENT_CHARACTER) {
         return Item::Refused(Reason::new("fetch/bad-url"));

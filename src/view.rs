@@ -10,13 +10,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use m3w_document::{Document, Element, Image, TextRole};
+use m3w_document::{Document, Element, Image, Text, TextRole};
 use m3w_shards::{DocumentReader, FileEntry, Manifest, SequenceReader, SequenceRow};
 
 use crate::corpus::Corpus;
 use crate::summary::funnels;
 
-const STYLE: &str = include_str!("view/style.css");
+pub(crate) const STYLE: &str = include_str!("view/style.css");
 
 /// How much of a corpus a report shows.
 #[derive(Debug, Clone)]
@@ -140,22 +140,25 @@ fn document_card(document: &Document<Image>) -> String {
     );
     for element in &document.elements {
         match element {
-            Element::Text(text) => {
-                let (tag, class) = match text.role {
-                    TextRole::Heading => ("h4", ""),
-                    TextRole::Preformatted => ("pre", ""),
-                    TextRole::Caption => ("p", " class=caption"),
-                    TextRole::ListItem => ("p", " class=item"),
-                    TextRole::TableRow => ("p", " class=row"),
-                    TextRole::Paragraph => ("p", ""),
-                };
-                let _ = writeln!(html, "<{tag}{class}>{}</{tag}>", escape(&text.content));
-            }
+            Element::Text(text) => html.push_str(&paragraph(text)),
             Element::Image(image) => html.push_str(&figure(image)),
         }
     }
     html.push_str("</article>\n");
     html
+}
+
+/// A text of a document, marked by its role.
+pub(crate) fn paragraph(text: &Text) -> String {
+    let (tag, class) = match text.role {
+        TextRole::Heading => ("h4", ""),
+        TextRole::Preformatted => ("pre", ""),
+        TextRole::Caption => ("p", " class=caption"),
+        TextRole::ListItem => ("p", " class=item"),
+        TextRole::TableRow => ("p", " class=row"),
+        TextRole::Paragraph => ("p", ""),
+    };
+    format!("<{tag}{class}>{}</{tag}>\n", escape(&text.content))
 }
 
 fn figure(image: &Image) -> String {
@@ -178,7 +181,8 @@ fn figure(image: &Image) -> String {
     )
 }
 
-fn picture(bytes: &[u8], alt: &str) -> String {
+/// A picture inside the page.
+pub(crate) fn picture(bytes: &[u8], alt: &str) -> String {
     let kind = m3w_document::image::sniff(bytes).map_or("octet-stream", |format| format.as_str());
     format!(
         "<img alt=\"{}\" src=\"data:image/{kind};base64,{}\">",
@@ -215,7 +219,8 @@ fn sequence_card(row: &SequenceRow) -> String {
     html
 }
 
-fn escape(text: &str) -> String {
+/// Words from outside as text, or as an attribute's value in quotes.
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -235,7 +240,6 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use m3w_document::Text;
 
     #[test]
     fn a_pages_own_markup_is_shown_and_not_obeyed() {

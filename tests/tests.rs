@@ -8,6 +8,8 @@
 mod journeys {
     mod clips;
     mod crawl;
+    mod damage;
+    mod describing;
     mod determinism;
     mod errors;
     mod index;
@@ -15,10 +17,12 @@ mod journeys {
     mod pairs;
     mod picture_server;
     mod readers;
+    mod repair;
     mod replay;
     mod retry;
     mod road;
     mod site;
     mod stored_pages;
+    mod video_programs;
     mod warc;
 }

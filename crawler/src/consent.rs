@@ -10,11 +10,17 @@ use serde::{Deserialize, Serialize};
 use crate::config::PRODUCT_TOKEN;
 use crate::meta::Meta;
 
+/// Channel of the licences that a page names; they are kept as they stand and close nothing.
+const LICENSE: &str = "license";
+/// Most licences of a page that are kept, and the longest: a gallery may name one for each picture.
+const MAX_LICENSES: usize = 5;
+const MAX_LICENSE_BYTES: usize = 300;
+
 /// A statement on reuse, as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Signal {
     /// Where it stood: `x-robots-tag`, `meta-robots`, `meta-mwwbot`, `tdm-reservation`,
-    /// `meta-tdm-reservation`, `tdmrep.json`, `ai.txt`.
+    /// `meta-tdm-reservation`, `tdmrep.json`, `ai.txt`; `license` for a licence that a page names.
     pub channel: String,
     /// Its text.
     pub value: String,
@@ -71,14 +77,27 @@ pub fn from_html(html: &str) -> Vec<Signal> {
 }
 
 pub(crate) fn from_metas(metas: &[Meta]) -> Vec<Signal> {
-    metas
+    let mut signals: Vec<Signal> = metas
         .iter()
         .filter(|meta| ["robots", PRODUCT_TOKEN, "tdm-reservation"].contains(&meta.name.as_str()))
         .map(|meta| Signal {
             channel: format!("meta-{}", meta.name),
             value: meta.content.trim().to_owned(),
         })
-        .collect()
+        .collect();
+    let mut licences: Vec<&str> = Vec::new();
+    for meta in metas.iter().filter(|meta| meta.name == LICENSE) {
+        let value = meta.content.trim();
+        let is_new = !value.is_empty() && !licences.contains(&value);
+        if is_new && value.len() <= MAX_LICENSE_BYTES && licences.len() < MAX_LICENSES {
+            licences.push(value);
+        }
+    }
+    signals.extend(licences.into_iter().map(|value| Signal {
+        channel: LICENSE.to_owned(),
+        value: value.to_owned(),
+    }));
+    signals
 }
 
 /// What the signals leave us, if `agent` is our product token.
@@ -92,6 +111,7 @@ pub fn decide(signals: &[Signal], agent: &str) -> Decision {
         .map(|signal| match signal.channel.as_str() {
             "tdm-reservation" | "meta-tdm-reservation" | "tdmrep.json" => decide_tdm(&signal.value),
             "ai.txt" => Decision::DROP,
+            LICENSE => Decision::KEEP,
             "x-robots-tag" => decide_robots_tag(&signal.value, agent),
             _ => signal
                 .value
@@ -174,6 +194,20 @@ mod tests {
         assert_eq!(header("noimageai"), (true, false));
         assert_eq!(header("none"), (false, true));
         assert_eq!(header("all"), (true, true));
+    }
+
+    #[test]
+    fn licences_are_kept_as_they_stand_and_close_nothing() {
+        let html = "<a rel=license href=https://a.test/by>x</a><a rel=license \
+                    href=https://a.test/by>x</a><link rel=license href=none>";
+        let signals = from_html(html);
+        let values: Vec<&str> = signals.iter().map(|signal| signal.value.as_str()).collect();
+        assert_eq!(values, ["https://a.test/by", "none"]);
+        assert_eq!(decide(&signals, "mwwbot"), Decision::KEEP);
+        let many: String = (0..50)
+            .map(|number| format!("<a rel=license href=/{number}>"))
+            .collect();
+        assert_eq!(from_html(&many).len(), MAX_LICENSES);
     }
 
     #[test]

@@ -20,13 +20,34 @@ pub(crate) struct Meta {
     pub(crate) content: String,
 }
 
-/// All `<meta>` elements of a page, in order.
+/// All `<meta>` elements of a page, in order; and links with the relation `license`, as if they were
+/// `<meta name=license>` with their address.
 pub(crate) fn metas(html: &str) -> Vec<Meta> {
     let mut found = Vec::new();
-    walk(html, &["meta"], |_, attributes| {
-        found.push(Meta::new(attributes));
+    walk(html, &["meta", "link", "a", "area"], |name, attributes| {
+        if name == "meta" {
+            found.push(Meta::new(attributes));
+        } else {
+            found.extend(license(attributes));
+        }
     });
     found
+}
+
+/// What a link says of the licence of its page (HTML standard, "Link type `license`").
+fn license(attributes: Vec<(String, String)>) -> Option<Meta> {
+    let first = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted);
+    let (_, relations) = first("rel")?;
+    let is_license = |relation: &str| relation.eq_ignore_ascii_case("license");
+    if !relations.split_ascii_whitespace().any(is_license) {
+        return None;
+    }
+    let (_, address) = first("href")?;
+    Some(Meta {
+        name: "license".to_owned(),
+        content: address.trim().to_owned(),
+        ..Meta::default()
+    })
 }
 
 /// Calls `on_tag` with the name and the attributes of each start tag that is one of `wanted`, in
@@ -190,6 +211,16 @@ mod tests {
             (metas[1].name.as_str(), metas[1].content.as_str()),
             ("x", "a&b")
         );
+    }
+
+    #[test]
+    fn links_that_name_a_licence_are_found() {
+        let html = "<link REL='alternate License' href=' /terms '><a rel=nofollow href=/x>\
+                    <a rel=license href=https://creativecommons.org/licenses/by/4.0/>\
+                    <!-- <a rel=license href=/no> --><a rel=license>";
+        let found: Vec<String> = metas(html).into_iter().map(|meta| meta.content).collect();
+        let by = "https://creativecommons.org/licenses/by/4.0/";
+        assert_eq!(found, ["/terms", by]);
     }
 
     #[test]

@@ -27,6 +27,7 @@
 //! ```
 
 pub mod caption;
+mod digest;
 mod document;
 mod error;
 pub mod filter;

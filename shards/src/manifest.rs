@@ -75,6 +75,9 @@ impl FileEntry {
 }
 
 /// What a corpus consists of and how it was made: `manifest.json` in its folder.
+///
+/// The file ends with its own checksum, the key `sha256`: the SHA-256 of all bytes before it. Who
+/// changes a manifest by hand takes that line out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -157,8 +160,17 @@ impl Manifest {
                 version.schema_version
             )));
         }
-        let manifest: Self =
+        let mut value: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+        if value.remove(CHECKSUM_KEY).is_some() && !has_right_checksum(&bytes) {
+            return Err(refuse(
+                "it is not as it was written: restore it from a copy; if it was changed on \
+                 purpose, take out the line `sha256`"
+                    .to_owned(),
+            ));
+        }
+        let manifest: Self =
+            serde_json::from_value(value.into()).map_err(|error| refuse(error.to_string()))?;
         for entry in manifest
             .documents
             .iter()
@@ -182,13 +194,36 @@ impl Manifest {
     /// [`Error::Io`].
     pub fn save(&self, directory: &Path) -> Result<(), Error> {
         let path = directory.join(MANIFEST_NAME);
+        write_atomically(&path, &self.to_bytes(&path)?)
+    }
+
+    /// The content of its file.
+    fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, Error> {
         let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| Error::Manifest {
-            path: path.clone(),
+            path: path.to_owned(),
             problem: error.to_string(),
         })?;
-        bytes.push(b'\n');
-        write_atomically(&path, &bytes)
+        // The object's end, for the checksum to stand before it.
+        bytes.truncate(bytes.len() - "\n}".len());
+        let checksum = checksum_line(&bytes);
+        bytes.extend(checksum);
+        Ok(bytes)
     }
+}
+
+/// Key of the manifest's own checksum.
+const CHECKSUM_KEY: &str = "sha256";
+
+/// The end of a manifest whose bytes up to there are `body`.
+fn checksum_line(body: &[u8]) -> Vec<u8> {
+    format!(",\n  \"{CHECKSUM_KEY}\": \"{}\"\n}}\n", Sha256::of(body)).into_bytes()
+}
+
+fn has_right_checksum(bytes: &[u8]) -> bool {
+    let length = checksum_line(&[]).len();
+    bytes
+        .split_at_checked(bytes.len().saturating_sub(length))
+        .is_some_and(|(body, end)| end == checksum_line(body))
 }
 
 fn is_inside(path: &str) -> bool {

@@ -12,8 +12,9 @@ use m3w_document::{Document, Image, Sha256};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
+    ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
+use parquet::file::metadata::PageIndexPolicy;
 
 use crate::columns::Problem;
 use crate::document_rows::document;
@@ -47,6 +48,22 @@ impl DocumentReader {
         shard.check_schema(&expected)?;
         Ok(Self {
             rows: Rows::new(shard, &expected)?,
+        })
+    }
+
+    /// Opens the shard for some of its rows: `rows` are their numbers from 0, rising. Pages of others
+    /// are passed over where the page index tells them.
+    ///
+    /// # Errors
+    ///
+    /// As [`DocumentReader::open`].
+    pub fn open_rows(path: &Path, rows: &[u64]) -> Result<Self, Error> {
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let shard = Shard::open_with(path, schema::DOCUMENTS, options)?;
+        let expected = schema::documents_schema();
+        shard.check_schema(&expected)?;
+        Ok(Self {
+            rows: Rows::selected(shard, &expected, rows)?,
         })
     }
 
@@ -158,8 +175,16 @@ pub(crate) struct Shard {
 
 impl Shard {
     fn open(path: &Path, kind: &'static str) -> Result<Self, Error> {
+        Self::open_with(path, kind, ArrowReaderOptions::new())
+    }
+
+    pub(crate) fn open_with(
+        path: &Path,
+        kind: &'static str,
+        options: ArrowReaderOptions,
+    ) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let footer = catch_panic(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))
+        let footer = catch_panic(|| ArrowReaderMetadata::load(&file, options))
             .map_err(|problem| Error::parquet(path, problem))?
             .map_err(|error| Error::parquet(path, error))?;
         let metadata = footer
@@ -197,7 +222,7 @@ impl Shard {
         }
     }
 
-    fn check_schema(&self, expected: &Schema) -> Result<(), Error> {
+    pub(crate) fn check_schema(&self, expected: &Schema) -> Result<(), Error> {
         match schema::difference(expected, self.footer.schema()) {
             Some(problem) => Err(self.wrong_schema(problem)),
             None => Ok(()),
@@ -245,6 +270,27 @@ impl Shard {
         groups: Option<Vec<usize>>,
         batch_rows: usize,
     ) -> Result<Batches, Error> {
+        self.selected(expected, groups, None, batch_rows)
+    }
+
+    /// One row of a row group, with as little else as the page index allows.
+    pub(crate) fn row(
+        &self,
+        expected: &Schema,
+        group: usize,
+        row: usize,
+    ) -> Result<Batches, Error> {
+        let one = RowSelection::from(vec![RowSelector::skip(row), RowSelector::select(1)]);
+        self.selected(expected, Some(vec![group]), Some(one), 1)
+    }
+
+    fn selected(
+        &self,
+        expected: &Schema,
+        groups: Option<Vec<usize>>,
+        rows: Option<RowSelection>,
+        batch_rows: usize,
+    ) -> Result<Batches, Error> {
         let file = self.file.try_clone().map_err(Error::io(&self.path))?;
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.footer.clone())
@@ -256,6 +302,9 @@ impl Shard {
         builder = builder.with_projection(mask);
         if let Some(groups) = groups {
             builder = builder.with_row_groups(groups);
+        }
+        if let Some(rows) = rows {
+            builder = builder.with_row_selection(rows);
         }
         let reader = catch_panic(|| builder.build())
             .map_err(|problem| Error::parquet(&self.path, problem))?
@@ -310,6 +359,8 @@ struct Rows {
     batch: Option<RecordBatch>,
     row_in_batch: usize,
     row: u64,
+    /// Where only some rows are read, the numbers of those to come.
+    numbers: Option<std::vec::IntoIter<u64>>,
     has_failed: bool,
 }
 
@@ -336,7 +387,27 @@ impl Rows {
             batch: None,
             row_in_batch: 0,
             row: 0,
+            numbers: None,
             has_failed: false,
+        })
+    }
+
+    /// The same for rows with these numbers, which rise.
+    fn selected(shard: Shard, expected: &Schema, numbers: &[u64]) -> Result<Self, Error> {
+        let mut selectors = Vec::new();
+        let mut next = 0;
+        for number in numbers {
+            let number = usize::try_from(*number).unwrap_or(usize::MAX);
+            selectors.push(RowSelector::skip(number.saturating_sub(next)));
+            selectors.push(RowSelector::select(1));
+            next = number.saturating_add(1);
+        }
+        let selection = Some(RowSelection::from(selectors));
+        let batches = shard.selected(expected, None, selection, BATCH_ROWS)?;
+        Ok(Self {
+            batches,
+            numbers: Some(numbers.to_vec().into_iter()),
+            ..Self::new(shard, expected)?
         })
     }
 
@@ -368,6 +439,9 @@ impl Rows {
                 None => return Ok(None),
             }
         };
+        if let Some(numbers) = &mut self.numbers {
+            self.row = numbers.next().unwrap_or(self.row);
+        }
         // Damage that the Parquet library did not notice can still break an array's own rules.
         let value = catch_panic(|| read(&batch, self.row_in_batch))
             .and_then(|value| value)

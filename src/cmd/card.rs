@@ -9,9 +9,9 @@ use clap::Args;
 use crate::card;
 use crate::corpus::Corpus;
 
-/// Describe a corpus for those who find it: README.md (a dataset card) and croissant.json
+/// Describe a corpus for those who find it: README.md (a dataset card), DATASHEET.md, croissant.json
 ///
-/// Both are written into the corpus, over those that are there.
+/// All are written into the corpus, over those that are there.
 #[derive(Debug, Args)]
 pub(super) struct Card {
     /// Name of the dataset; that of the directory if left out
@@ -33,7 +33,7 @@ impl Card {
         let name = self.name.unwrap_or_else(|| folder.into_owned());
         card::write(&self.data, &manifest, &name, self.license.as_deref())?;
         let mut out = std::io::stdout();
-        for name in [card::CARD_NAME, card::CROISSANT_NAME] {
+        for name in [card::CARD_NAME, card::DATASHEET_NAME, card::CROISSANT_NAME] {
             writeln!(out, "{}", self.data.join(name).display())?;
         }
         Ok(())

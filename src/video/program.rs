@@ -281,6 +281,35 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+    fn the_programs_reach_neither_the_network_nor_into_other_files() {
+        if let Err(error) = check_programs() {
+            eprintln!("skipped: {error:#}");
+            return;
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let playlist = folder.path().join("list.m3u8");
+        let segment = format!("#EXTM3U\n#EXTINF:1,\nhttp://{address}/a.ts\n#EXT-X-ENDLIST\n");
+        std::fs::write(&playlist, segment).unwrap();
+        let name = playlist.display().to_string();
+        for (place, demuxer) in [
+            (format!("http://{address}/a.mp4"), "mov"),
+            (format!("tcp://{address}"), "matroska"),
+            // A playlist that somebody took for one, and what would read it as files in a row.
+            (name.clone(), "hls"),
+            (format!("concat:{name}|{name}"), "mov"),
+            (format!("subfile,,start,0,end,9,,:{name}"), "mov"),
+        ] {
+            let found = probe(Path::new(&place), demuxer, &VideoConfig::default());
+            assert!(found.is_err(), "{place}: {found:?}");
+            assert!(listener.accept().is_err(), "{place} was asked for");
+        }
+    }
+
+    #[test]
     fn a_description_without_a_stream_describes_nothing() {
         let of = |text: &str| described(&serde_json::from_str(text).unwrap());
         assert_eq!(of("{}"), None);
