@@ -28,6 +28,7 @@
 //!
 //! **The [`Loader`]** shuffles, decodes, resizes and normalises rows into a [`Batch`] of host
 //! arrays, and can be stopped and resumed at any batch. It knows nothing of any tensor library.
+//! With [`FreshWindows`] it draws the windows itself, from documents, others in each epoch.
 //! A [`Mixture`] draws from several corpora by weight, one batch of each a step.
 //!
 //! **[`export`]** writes documents in the formats of other trainers.
@@ -44,6 +45,7 @@ mod corpus;
 mod document_rows;
 mod error;
 mod export;
+mod fresh_windows;
 mod guard;
 mod loader;
 mod manifest;
@@ -70,6 +72,7 @@ pub use colour::ColourJitter;
 pub use config::Config;
 pub use error::Error;
 pub use export::{ExportFormat, ExportReport, export};
+pub use fresh_windows::FreshWindows;
 pub use loader::{Loader, LoaderConfig, LoaderState, Share};
 pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, write_atomically};
 pub use mixture::{Dataset, Mixture, MixtureState, Schedule, WeightedBatch};

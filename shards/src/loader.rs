@@ -12,7 +12,9 @@ use crate::corpus::Corpus;
 use crate::pixels::Normalisation;
 use crate::producer::Producer;
 use crate::reader::SequenceInfo;
-use crate::{Batch, BatchShape, CLIP_DEVIATION, CLIP_MEAN, ColourJitter, Error, Fit, Tokenizer};
+use crate::{
+    Batch, BatchShape, CLIP_DEVIATION, CLIP_MEAN, ColourJitter, Error, Fit, FreshWindows, Tokenizer,
+};
 
 /// How rows become batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ pub struct LoaderConfig {
     /// Probability that the text of a row attends to the next image instead of the previous one;
     /// 1/2 in Flamingo (appendix A.3.2), drawn anew each epoch.
     pub next_image_probability: f64,
+    /// Windows to draw from the corpus's documents, anew each epoch; `None` takes the windows that
+    /// were packed.
+    pub fresh_windows: Option<FreshWindows>,
     /// Rows held for shuffling, encoded; whole row groups, so it is a lower bound. 0 keeps the
     /// corpus's order.
     pub shuffle_buffer: usize,
@@ -93,6 +98,7 @@ impl Default for LoaderConfig {
             colour_jitter: ColourJitter::default(),
             space_prefix_probability: None,
             next_image_probability: 0.5,
+            fresh_windows: None,
             shuffle_buffer: 1000,
             seed: 0,
             threads: 0,
@@ -204,7 +210,8 @@ impl std::fmt::Debug for Loader {
 }
 
 impl Loader {
-    /// Opens the sequences listed in the manifest of `directory`, at their beginning.
+    /// Opens the sequences listed in the manifest of `directory`, or with
+    /// [`LoaderConfig::fresh_windows`] its documents, at their beginning.
     ///
     /// # Errors
     ///
@@ -240,7 +247,10 @@ impl Loader {
         state: Option<LoaderState>,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let corpus = Corpus::open(directory, tokenizer)?;
+        let corpus = match &config.fresh_windows {
+            Some(windows) => Corpus::open_documents(directory, windows, tokenizer, config.seed)?,
+            None => Corpus::open(directory, tokenizer)?,
+        };
         let beginning = LoaderState {
             epoch: 0,
             rows: 0,

@@ -10,7 +10,8 @@ use crate::{Batch, Error, LoaderState};
 struct Block {
     number: usize,
     first: u64,
-    rows: Vec<RowPlace>,
+    /// `None` where a document turned out to have no such window.
+    rows: Vec<Option<RowPlace>>,
 }
 
 /// Makes batches, on the loader's thread.
@@ -21,6 +22,8 @@ pub(crate) struct Producer {
     state: LoaderState,
     order: Option<EpochOrder>,
     block: Option<Block>,
+    /// Positions since the last one that held a row.
+    empty: u64,
 }
 
 impl Producer {
@@ -37,6 +40,7 @@ impl Producer {
             state,
             order: None,
             block: None,
+            empty: 0,
         }
     }
 
@@ -70,6 +74,24 @@ impl Producer {
     }
 
     fn next_row(&mut self) -> Result<Option<RowPlace>, Error> {
+        loop {
+            match self.next_position()? {
+                None => return Ok(None),
+                Some(Some(row)) => {
+                    self.empty = 0;
+                    return Ok(Some(row));
+                }
+                Some(None) => self.empty += 1,
+            }
+            // Through the whole corpus and nothing found: another epoch would find no more.
+            if self.empty >= 2 * self.corpus.rows {
+                return Err(self.corpus.without_rows());
+            }
+        }
+    }
+
+    /// What stands at the next position of the epoch; `None` after the last epoch.
+    fn next_position(&mut self) -> Result<Option<Option<RowPlace>>, Error> {
         let config = &self.maker.config;
         if config
             .epochs
@@ -94,7 +116,8 @@ impl Producer {
         {
             // Dropped first: two blocks at once would double the memory.
             self.block = None;
-            let mut rows = self.corpus.read(order.groups(number), epoch)?;
+            let groups = order.groups(number);
+            let mut rows = self.pool.install(|| self.corpus.read(groups, epoch))?;
             order.shuffle(number, &mut rows);
             self.block = Some(Block {
                 number,
@@ -106,6 +129,7 @@ impl Producer {
             let index = usize::try_from(self.state.rows - block.first).ok()?;
             block.rows.get(index).cloned()
         });
+        let row = row.flatten();
         self.state.rows += 1;
         if self.state.rows == self.corpus.rows {
             self.state.rows = 0;
@@ -113,6 +137,6 @@ impl Producer {
             self.order = None;
             self.block = None;
         }
-        Ok(row)
+        Ok(Some(row))
     }
 }

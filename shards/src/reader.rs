@@ -24,7 +24,7 @@ use crate::sequence_rows::sequence;
 use crate::{Error, SpecialIds};
 
 /// Rows decoded at a time; they bound the reader's memory, with one page of each column.
-const BATCH_ROWS: usize = 16;
+pub(crate) const BATCH_ROWS: usize = 16;
 
 /// Reads a shard of documents, row by row.
 ///
@@ -42,11 +42,9 @@ impl DocumentReader {
     /// [`Error::Io`], [`Error::Parquet`] if it is not Parquet, [`Error::SchemaVersion`],
     /// [`Error::WrongSchema`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let shard = Shard::open(path, schema::DOCUMENTS)?;
-        let expected = schema::documents_schema();
-        shard.check_schema(&expected)?;
+        let shard = open_documents(path)?;
         Ok(Self {
-            rows: Rows::new(shard, &expected)?,
+            rows: Rows::new(shard, &schema::documents_schema())?,
         })
     }
 
@@ -127,6 +125,13 @@ pub struct SequenceInfo {
     pub images_per_sequence: usize,
     /// Seed of the run.
     pub seed: u64,
+}
+
+/// Opens a shard of documents and checks its schema.
+pub(crate) fn open_documents(path: &Path) -> Result<Shard, Error> {
+    let shard = Shard::open(path, schema::DOCUMENTS)?;
+    shard.check_schema(&schema::documents_schema())?;
+    Ok(shard)
 }
 
 /// Opens a shard of sequences and checks its schema.

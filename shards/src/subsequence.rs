@@ -158,9 +158,14 @@ impl Subsequence {
     /// [`Error::Decode`] if the tokenizer cannot spell the tokens out.
     pub fn into_row(self, source: &str, tokenizer: &Tokenizer) -> Result<SequenceRow, Error> {
         let text = tokenizer.decode(&self.tokens[..self.token_count])?;
-        Ok(SequenceRow {
+        Ok(self.row(source.to_owned(), text))
+    }
+
+    /// The row of this window, spelt out as `text`.
+    pub(crate) fn row(self, source: String, text: String) -> SequenceRow {
+        SequenceRow {
             id: format!("{}-{}", self.document_id, self.window_index),
-            source: source.to_owned(),
+            source,
             token_count: self.token_count,
             frames_per_image: self
                 .images
@@ -182,7 +187,7 @@ impl Subsequence {
             document_id: Some(self.document_id),
             window_start: self.window_start as u64,
             text,
-        })
+        }
     }
 }
 

@@ -68,20 +68,88 @@ const MAX_FRAMES: usize = 255;
 ///
 /// [`Error::Encode`] if the tokenizer fails on a text.
 pub fn tokenize(document: &Document<Image>, tokenizer: &Tokenizer) -> Result<Tokenized, Error> {
+    let ids = token_ids(document, tokenizer)?;
+    Ok(with_ids(document, ids, tokenizer.special_ids()))
+}
+
+/// The token ids of a document alone.
+///
+/// # Errors
+///
+/// As [`tokenize`].
+pub(crate) fn token_ids(
+    document: &Document<Image>,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<u32>, Error> {
     let special = tokenizer.special_ids();
     let mut ids = vec![special.bos];
-    let mut images: Vec<TokenizedImage> = Vec::new();
-    let mut text = String::new();
+    for piece in pieces(document) {
+        match piece {
+            Piece::Text(blocks) => {
+                let mut text = String::new();
+                for block in blocks {
+                    if !text.is_empty() {
+                        text.push('\n');
+                    }
+                    text.push_str(block);
+                }
+                ids.extend(tokenizer.encode_text(&text)?);
+            }
+            Piece::Image(_) => ids.extend([special.eoc, special.image]),
+        }
+    }
+    ids.extend([special.eoc, special.eos]);
+    Ok(ids)
+}
+
+/// The document with its token ids, which [`token_ids`] has made of it.
+pub(crate) fn with_ids(
+    document: &Document<Image>,
+    ids: Vec<u32>,
+    special: SpecialIds,
+) -> Tokenized {
+    let images = pieces(document)
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Image(frames) => Some(frames.into_iter().map(TokenizedFrame::of).collect()),
+            Piece::Text(_) => None,
+        });
+    let positions = ids.iter().enumerate();
+    let positions =
+        positions.filter_map(|(position, id)| (*id == special.image).then_some(position));
+    let images = positions
+        .zip(images)
+        .map(|(position, frames)| TokenizedImage { position, frames })
+        .collect();
+    Tokenized {
+        document_id: document.id,
+        ids,
+        images,
+        special,
+    }
+}
+
+/// What becomes tokens together.
+enum Piece<'a> {
+    /// Neighbouring texts.
+    Text(Vec<&'a str>),
+    /// An image, or the frames of a clip.
+    Image(Vec<&'a Image>),
+}
+
+fn pieces(document: &Document<Image>) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
     // The video whose frame stands right before.
     let mut last_video: Option<&Url> = None;
     for element in &document.elements {
         match element {
             Element::Text(block) => {
                 last_video = None;
-                if !text.is_empty() {
-                    text.push('\n');
+                if let Some(Piece::Text(blocks)) = pieces.last_mut() {
+                    blocks.push(&block.content);
+                } else {
+                    pieces.push(Piece::Text(vec![&block.content]));
                 }
-                text.push_str(&block.content);
             }
             Element::Image(image) => {
                 let video = match &image.reference.media {
@@ -89,31 +157,16 @@ pub fn tokenize(document: &Document<Image>, tokenizer: &Tokenizer) -> Result<Tok
                     _ => None,
                 };
                 let goes_on = video.is_some() && video == std::mem::replace(&mut last_video, video);
-                if let Some(clip) = images.last_mut().filter(|_| goes_on)
-                    && clip.frames.len() < MAX_FRAMES
-                {
-                    clip.frames.push(TokenizedFrame::of(image));
-                    continue;
+                match pieces.last_mut() {
+                    Some(Piece::Image(frames)) if goes_on && frames.len() < MAX_FRAMES => {
+                        frames.push(image);
+                    }
+                    _ => pieces.push(Piece::Image(vec![image])),
                 }
-                ids.extend(tokenizer.encode_text(&text)?);
-                text.clear();
-                ids.push(special.eoc);
-                images.push(TokenizedImage {
-                    position: ids.len(),
-                    frames: vec![TokenizedFrame::of(image)],
-                });
-                ids.push(special.image);
             }
         }
     }
-    ids.extend(tokenizer.encode_text(&text)?);
-    ids.extend([special.eoc, special.eos]);
-    Ok(Tokenized {
-        document_id: document.id,
-        ids,
-        images,
-        special,
-    })
+    pieces
 }
 
 /// A file name for an image, the same for the same content.
