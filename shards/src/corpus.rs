@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
-
-use crate::batch::RowPlace;
+use crate::batch::{Row, RowPlace};
 use crate::fresh_windows::WindowMaker;
 use crate::order::Group;
 use crate::reader::{BATCH_ROWS, SequenceInfo, Shard, open_documents, open_sequences};
-use crate::{Error, FreshWindows, Manifest, Tokenizer, schema};
+use crate::sequence_rows::ROW_PATHS;
+use crate::{Error, FreshWindows, LoaderConfig, Manifest, Tokenizer};
 
 /// The shards of a corpus, open.
 ///
@@ -23,18 +22,35 @@ pub(crate) struct Corpus {
     pub(crate) rows: u64,
     /// What all its rows were made with; the seed is the first shard's.
     pub(crate) info: SequenceInfo,
-    schema: Schema,
     maker: Option<WindowMaker>,
 }
 
 impl Corpus {
-    /// Opens the sequences that the manifest of `directory` lists.
-    pub(crate) fn open(directory: &Path, tokenizer: &Tokenizer) -> Result<Self, Error> {
+    /// Opens what the manifest of `directory` lists: its sequences, or the documents if windows
+    /// are to be drawn from them.
+    pub(crate) fn open(
+        directory: &Path,
+        config: &LoaderConfig,
+        tokenizer: &Arc<Tokenizer>,
+    ) -> Result<Self, Error> {
+        match &config.fresh_windows {
+            Some(windows) => Self::open_documents(directory, windows, config, tokenizer),
+            None => Self::open_sequences(directory, config, tokenizer),
+        }
+    }
+
+    fn open_sequences(
+        directory: &Path,
+        config: &LoaderConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, Error> {
         let manifest = Manifest::load(directory)?;
         let mut first: Option<SequenceInfo> = None;
         let mut shards = Vec::new();
+        let shelf = Arc::default();
         for entry in &manifest.sequences {
             let (shard, mut info) = open_sequences(&directory.join(&entry.path))?;
+            let shard = shard.for_loading(&shelf, config.memory_map)?;
             if let Some(first) = &first {
                 // Shards of several runs may be read together.
                 info.seed = first.seed;
@@ -68,29 +84,30 @@ impl Corpus {
                 ),
             );
         }
-        let schema = schema::sequences_schema(info.sequence_length);
         Ok(Self {
             shards,
             groups,
             rows,
             info,
-            schema,
             maker: None,
         })
     }
 
-    /// Opens the documents that the manifest of `directory` lists, to draw windows from them.
-    pub(crate) fn open_documents(
+    fn open_documents(
         directory: &Path,
         windows: &FreshWindows,
+        config: &LoaderConfig,
         tokenizer: &Arc<Tokenizer>,
-        seed: u64,
     ) -> Result<Self, Error> {
-        let maker = WindowMaker::new(windows, tokenizer, seed)?;
+        let maker = WindowMaker::new(windows, tokenizer, config.seed)?;
         let manifest = Manifest::load(directory)?;
+        let shelf = Arc::default();
         let shards = manifest.documents.iter();
         let shards: Vec<Shard> = shards
-            .map(|entry| open_documents(&directory.join(&entry.path)))
+            .map(|entry| {
+                let shard = open_documents(&directory.join(&entry.path))?;
+                shard.for_loading(&shelf, config.memory_map)
+            })
             .collect::<Result<_, Error>>()?;
         let (groups, rows) = groups(&shards, windows.windows_per_document)?;
         if rows == 0 {
@@ -106,14 +123,13 @@ impl Corpus {
             vocabulary_size: tokenizer.vocabulary_size(),
             sequence_length: windows.sequence_length,
             images_per_sequence: windows.images_per_sequence,
-            seed,
+            seed: config.seed,
         };
         Ok(Self {
             shards,
             groups,
             rows,
             info,
-            schema: schema::documents_schema(),
             maker: Some(maker),
         })
     }
@@ -153,12 +169,11 @@ impl Corpus {
     ) -> Result<(), Error> {
         let shard = &self.shards[group.shard];
         let mut number = group.first_row;
-        for records in shard.batches(&self.schema, Some(vec![group.index]), group.rows.max(1))? {
-            let records = records?;
+        for records in shard.batches_of(ROW_PATHS, Some(vec![group.index]), group.rows.max(1))? {
+            let records = Arc::new(records?);
             for row in 0..records.num_rows() {
                 places.push(Some(RowPlace {
-                    records: records.clone(),
-                    row,
+                    row: Row::Stored(Arc::clone(&records), row),
                     number,
                     epoch,
                 }));
@@ -179,20 +194,19 @@ impl Corpus {
         let shard = &self.shards[group.shard];
         let windows = maker.config.windows_per_document as u64;
         let mut document = group.first_row / windows;
-        for documents in shard.batches(&self.schema, Some(vec![group.index]), BATCH_ROWS)? {
+        let columns = maker.columns(document..document + group.rows as u64 / windows);
+        for documents in shard.batches_of(columns, Some(vec![group.index]), BATCH_ROWS)? {
             let documents = documents?;
-            let (records, rows) =
-                maker
-                    .rows(&documents, document, epoch)
-                    .map_err(|(index, problem)| {
-                        let (path, row) = self.locate((document + index as u64) * windows);
-                        Error::row(path, row, problem)
-                    })?;
-            let first = document * windows;
-            places.extend(rows.into_iter().zip(first..).map(|(row, number)| {
+            let rows = maker
+                .rows(&documents, document, epoch)
+                .map_err(|(index, problem)| {
+                    let (path, row) = self.locate((document + index as u64) * windows);
+                    Error::row(path, row, problem)
+                })?;
+            let numbers = document * windows..;
+            places.extend(rows.into_iter().zip(numbers).map(|(row, number)| {
                 row.map(|row| RowPlace {
-                    records: records.clone(),
-                    row,
+                    row: Row::Drawn(Arc::new(row)),
                     number,
                     epoch,
                 })

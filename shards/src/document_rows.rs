@@ -30,7 +30,7 @@ const MEDIA_ANIMATION: &str = "animation";
 /// `media` of a video's poster.
 const MEDIA_VIDEO: &str = "video";
 /// A frame of a clip in the column `media`; its time stands in the URL.
-const MEDIA_FRAME: &str = "frame";
+pub(crate) const MEDIA_FRAME: &str = "frame";
 
 /// Rows of the `documents` form under construction.
 #[derive(Debug, Default)]
@@ -417,8 +417,15 @@ fn warc_of(column: &ArrayRef, row: usize) -> Result<Option<WarcLocation>, Proble
 /// The bytes of a picture in a flattened column, if there is one.
 pub(crate) fn picture(column: &ArrayRef, index: usize) -> Option<&[u8]> {
     let column = column.as_struct();
-    let bytes = column.column(0).as_binary::<i32>();
-    (column.is_valid(index) && bytes.is_valid(index)).then(|| bytes.value(index))
+    let bytes = column.column(0);
+    if !(column.is_valid(index) && bytes.is_valid(index)) {
+        return None;
+    }
+    // The loader reads views, which are parts of what was read from the file.
+    Some(match bytes.as_binary_view_opt() {
+        Some(views) => views.value(index),
+        None => bytes.as_binary::<i32>().value(index),
+    })
 }
 
 fn element(

@@ -1,21 +1,22 @@
 //! Windows drawn anew each epoch, from documents.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::document_rows::document;
+use crate::columns::Problem;
+use crate::document_view::{DocumentView, PATHS, PATHS_BUT_TEXTS};
 use crate::guard::catch_panic;
 use crate::randomness::generator;
-use crate::rows::SequenceRow;
-use crate::sequence_rows::SequenceColumns;
-use crate::tokenize::{token_ids, with_ids};
-use crate::{Config, Error, Tokenizer, schema, subsequence};
+use crate::sequence_rows::DrawnRow;
+use crate::subsequence::Layout;
+use crate::tokenize::{Piece, image_positions, pieces, token_ids};
+use crate::{Config, Error, Tokenizer};
 
 /// Windows that a loader draws from documents, others in each epoch, as the paper trains
 /// (arXiv 2204.14198, section 2.4).
@@ -40,7 +41,7 @@ impl Default for FreshWindows {
             sequence_length: packing.sequence_length,
             images_per_sequence: packing.images_per_sequence,
             windows_per_document: packing.windows_per_document,
-            cache_bytes: 256 << 20,
+            cache_bytes: 1 << 30,
         }
     }
 }
@@ -59,7 +60,6 @@ pub(crate) struct WindowMaker {
     pub(crate) config: Config,
     tokenizer: Arc<Tokenizer>,
     seed: u64,
-    schema: SchemaRef,
     cache: Mutex<Cache>,
     cache_bytes: usize,
 }
@@ -89,7 +89,6 @@ impl WindowMaker {
         };
         config.validate()?;
         Ok(Self {
-            schema: Arc::new(schema::sequences_schema(config.sequence_length)),
             config,
             tokenizer: Arc::clone(tokenizer),
             seed,
@@ -98,9 +97,20 @@ impl WindowMaker {
         })
     }
 
-    /// The windows of these documents, of which the first has the number `first`: as rows of the
-    /// `sequences` form, and for each document and window in order the index of its row, if the
-    /// document has that window. Documents are worked on in parallel on the current thread pool.
+    /// The columns that the windows of the documents with these numbers are made of: not their
+    /// texts, if all have been tokenized.
+    pub(crate) fn columns(&self, mut documents: Range<u64>) -> &'static [&'static str] {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if documents.all(|number| cache.ids.contains_key(&number)) {
+            PATHS_BUT_TEXTS
+        } else {
+            PATHS
+        }
+    }
+
+    /// The windows of the documents of a batch, of which the first has the number `first`; `None`
+    /// for each that a document is too short for. Documents are worked on in parallel on the
+    /// current thread pool.
     ///
     /// # Errors
     ///
@@ -110,57 +120,77 @@ impl WindowMaker {
         documents: &RecordBatch,
         first: u64,
         epoch: u64,
-    ) -> Result<(RecordBatch, Vec<Option<usize>>), (usize, String)> {
-        let made: Vec<Result<Vec<SequenceRow>, String>> = (0..documents.num_rows())
+    ) -> Result<Vec<Option<DrawnRow>>, (usize, Problem)> {
+        let made: Vec<Result<Vec<DrawnRow>, Problem>> = (0..documents.num_rows())
             .into_par_iter()
             .map(|index| {
-                catch_panic(|| self.windows(documents, index, first + index as u64, epoch))
-                    .and_then(|windows| windows)
+                catch_panic(|| {
+                    let document = DocumentView::of(documents, index)?;
+                    self.windows(&document, first + index as u64, epoch)
+                })
+                .and_then(|windows| windows)
             })
             .collect();
-        let mut columns = SequenceColumns::default();
-        let mut places = Vec::with_capacity(made.len() * self.config.windows_per_document);
-        let mut count = 0;
+        let mut rows = Vec::with_capacity(made.len() * self.config.windows_per_document);
         for (index, windows) in made.into_iter().enumerate() {
-            let windows = windows.map_err(|problem| (index, problem))?;
-            for row in &windows {
-                columns.push(row).map_err(|problem| (index, problem))?;
-                places.push(Some(count));
-                count += 1;
-            }
-            let absent = self.config.windows_per_document - windows.len();
-            places.extend(std::iter::repeat_n(None, absent));
+            rows.extend(
+                windows
+                    .map_err(|problem| (index, problem))?
+                    .into_iter()
+                    .map(Some),
+            );
+            rows.resize_with((index + 1) * self.config.windows_per_document, || None);
         }
-        let rows = columns
-            .finish(&self.schema)
-            .map_err(|error| (0, error.to_string()))?;
-        Ok((rows, places))
+        Ok(rows)
     }
 
     fn windows(
         &self,
-        documents: &RecordBatch,
-        index: usize,
+        document: &DocumentView<'_>,
         number: u64,
         epoch: u64,
-    ) -> Result<Vec<SequenceRow>, String> {
-        let document = document(documents, index)?;
+    ) -> Result<Vec<DrawnRow>, Problem> {
+        let pieces = pieces(document.parts()?);
         let ids = match self.cached(number) {
             Some(ids) => ids,
             None => {
-                let ids = token_ids(&document, &self.tokenizer);
+                let ids = token_ids(&pieces, &self.tokenizer);
                 let ids: Arc<[u32]> = ids.map_err(|error| error.to_string())?.into();
                 self.keep(number, &ids);
                 ids
             }
         };
-        let tokenized = with_ids(&document, ids.to_vec(), self.tokenizer.special_ids());
+        let images = pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Image(frames) => Some(frames),
+            Piece::Text(_) => None,
+        });
+        let images: Vec<Vec<usize>> = images.collect();
+        let special = self.tokenizer.special_ids();
+        let layout = Layout {
+            document_id: document.id,
+            ids: &ids,
+            image_positions: &image_positions(&ids, &special),
+            special: &special,
+        };
         let seed = epoch_seed(self.seed, epoch);
-        Ok((0..self.config.windows_per_document)
-            .map_while(|index| subsequence(&tokenized, seed, index, &self.config))
-            // Nobody reads what a row in memory spells, nor where it is from.
-            .map(|window| window.row(String::new(), String::new()))
-            .collect())
+        (0..self.config.windows_per_document)
+            .map_while(|index| Some((index, layout.window(seed, index, &self.config)?)))
+            .map(|(index, window)| {
+                let images = &images[window.images];
+                Ok(DrawnRow {
+                    id: format!("{}-{index}", document.id),
+                    tokens: window.tokens,
+                    token_count: window.token_count,
+                    // No clip has more frames than a byte counts.
+                    frames_per_image: images.iter().map(|frames| frames.len() as u8).collect(),
+                    pictures: images
+                        .iter()
+                        .flatten()
+                        .map(|&frame| document.picture(frame))
+                        .collect::<Result<_, Problem>>()?,
+                })
+            })
+            .collect()
     }
 
     fn cached(&self, number: u64) -> Option<Arc<[u32]>> {

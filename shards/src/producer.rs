@@ -1,10 +1,10 @@
 //! Rows in the order of their epoch, batch by batch.
 
-use crate::batch::{BatchMaker, RowPlace};
+use crate::batch::{BatchMaker, RowPlace, RowProblem};
 use crate::corpus::Corpus;
 use crate::guard::catch_panic;
 use crate::order::EpochOrder;
-use crate::{Batch, Error, LoaderState};
+use crate::{Error, LoaderState};
 
 /// Rows shuffled together: a run of positions of an epoch.
 struct Block {
@@ -14,24 +14,29 @@ struct Block {
     rows: Vec<Option<RowPlace>>,
 }
 
+/// What makes a batch of rows.
+pub(crate) type Make<T> = fn(&BatchMaker, &[RowPlace]) -> Result<T, RowProblem>;
+
 /// Makes batches, on the loader's thread.
-pub(crate) struct Producer {
+pub(crate) struct Producer<T> {
     corpus: Corpus,
     maker: BatchMaker,
     pool: rayon::ThreadPool,
     state: LoaderState,
     order: Option<EpochOrder>,
     block: Option<Block>,
+    make: Make<T>,
     /// Positions since the last one that held a row.
     empty: u64,
 }
 
-impl Producer {
+impl<T: Send> Producer<T> {
     pub(crate) fn new(
         corpus: Corpus,
         maker: BatchMaker,
         pool: rayon::ThreadPool,
         state: LoaderState,
+        make: Make<T>,
     ) -> Self {
         Self {
             corpus,
@@ -40,12 +45,13 @@ impl Producer {
             state,
             order: None,
             block: None,
+            make,
             empty: 0,
         }
     }
 
     /// The next batch and the state behind it; `None` after the last epoch.
-    pub(crate) fn next_batch(&mut self) -> Result<Option<(Batch, LoaderState)>, Error> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<(T, LoaderState)>, Error> {
         let config = &self.maker.config;
         let (size, share) = (config.batch_size, config.share);
         let own = share.rank * size..(share.rank + 1) * size;
@@ -62,7 +68,7 @@ impl Producer {
         if rows.is_empty() {
             return Ok(None);
         }
-        let made = catch_panic(|| self.pool.install(|| self.maker.make(&rows)))
+        let made = catch_panic(|| self.pool.install(|| (self.make)(&self.maker, &rows)))
             .unwrap_or_else(|problem| Err((0, problem)));
         match made {
             Ok(batch) => Ok(Some((batch, self.state))),

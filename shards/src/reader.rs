@@ -1,7 +1,6 @@
 //! Reading shards.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::PageIndexPolicy;
 
 use crate::columns::Problem;
 use crate::document_rows::document;
@@ -21,6 +21,7 @@ use crate::guard::catch_panic;
 use crate::rows::SequenceRow;
 use crate::schema::{self, SCHEMA_VERSION};
 use crate::sequence_rows::sequence;
+use crate::shard_file::{ShardFile, Shelf};
 use crate::{Error, SpecialIds};
 
 /// Rows decoded at a time; they bound the reader's memory, with one page of each column.
@@ -156,15 +157,17 @@ pub(crate) fn open_sequences(path: &Path) -> Result<(Shard, SequenceInfo), Error
 pub(crate) struct Shard {
     pub(crate) path: PathBuf,
     kind: &'static str,
-    file: File,
+    file: ShardFile,
     footer: ArrowReaderMetadata,
     metadata: HashMap<String, String>,
 }
 
 impl Shard {
     fn open(path: &Path, kind: &'static str) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let footer = catch_panic(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))
+        let file = ShardFile::open(path).map_err(Error::io(path))?;
+        // Where each page stands: a page is then read with its header, at once.
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let footer = catch_panic(|| ArrowReaderMetadata::load(&file, options))
             .map_err(|problem| Error::parquet(path, problem))?
             .map_err(|error| Error::parquet(path, error))?;
         let metadata = footer
@@ -188,6 +191,25 @@ impl Shard {
             return Err(shard.wrong_schema(format!("it holds {found}")));
         }
         Ok(shard)
+    }
+
+    /// The same for a loader: with pictures as parts of the pages they stand in instead of copied
+    /// out, and with pages in memory that it shares with other shards, or mapped.
+    pub(crate) fn for_loading(self, shelf: &Arc<Shelf>, is_mapped: bool) -> Result<Self, Error> {
+        let file = if is_mapped {
+            self.file.mapped().map_err(Error::io(&self.path))?
+        } else {
+            self.file.with_memory(shelf)
+        };
+        let schema = schema::with_picture_views(self.footer.schema());
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+        let footer = ArrowReaderMetadata::try_new(Arc::clone(self.footer.metadata()), options)
+            .map_err(|error| Error::parquet(&self.path, error))?;
+        Ok(Self {
+            file,
+            footer,
+            ..self
+        })
     }
 
     fn check_version(&self) -> Result<(), Error> {
@@ -250,14 +272,24 @@ impl Shard {
         groups: Option<Vec<usize>>,
         batch_rows: usize,
     ) -> Result<Batches, Error> {
-        let file = self.file.try_clone().map_err(Error::io(&self.path))?;
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.footer.clone())
-                .with_batch_size(batch_rows);
-        let mask = ProjectionMask::columns(
-            builder.parquet_schema(),
-            expected.fields().iter().map(|field| field.name().as_str()),
-        );
+        let names = expected.fields().iter().map(|field| field.name().as_str());
+        self.batches_of(&names.collect::<Vec<_>>(), groups, batch_rows)
+    }
+
+    /// The batches with these columns in this order; `column.list.element.part` names a part of
+    /// one.
+    pub(crate) fn batches_of(
+        &self,
+        paths: &[&str],
+        groups: Option<Vec<usize>>,
+        batch_rows: usize,
+    ) -> Result<Batches, Error> {
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.file.clone(),
+            self.footer.clone(),
+        )
+        .with_batch_size(batch_rows);
+        let mask = ProjectionMask::columns(builder.parquet_schema(), paths.iter().copied());
         builder = builder.with_projection(mask);
         if let Some(groups) = groups {
             builder = builder.with_row_groups(groups);
@@ -265,13 +297,12 @@ impl Shard {
         let reader = catch_panic(|| builder.build())
             .map_err(|problem| Error::parquet(&self.path, problem))?
             .map_err(|error| Error::parquet(&self.path, error))?;
+        let names = paths.iter().filter_map(|path| path.split('.').next());
+        let mut columns: Vec<String> = names.map(str::to_owned).collect();
+        columns.dedup();
         Ok(Batches {
             path: self.path.clone(),
-            columns: expected
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect(),
+            columns,
             reader,
         })
     }
