@@ -173,6 +173,7 @@ fn survey(options: &BuildOptions) -> Result<Survey> {
             Source::Warc(_) => anyhow!("the WARC files hold no page"),
             Source::Index { path, .. } => anyhow!("the index {} names no record", path.display()),
             Source::Pairs(_) => anyhow!("the inputs hold no pair"),
+            Source::Interleaved(_) => anyhow!("the files hold no document"),
         });
     }
     Ok(survey)
@@ -392,7 +393,7 @@ fn host(item: &Item) -> Option<String> {
             ..
         }) => url.host_str().map(str::to_owned),
         Item::Pair(pair) => pair.url().and_then(Url::host_str).map(str::to_owned),
-        Item::Archived(_) | Item::Page(_) | Item::Refused(_) => None,
+        Item::Archived(_) | Item::Page(_) | Item::Document(_) | Item::Refused(_) => None,
     }
 }
 
