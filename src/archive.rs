@@ -28,7 +28,7 @@ struct Index {
 }
 
 impl Archive {
-    /// Goes through the WARC files once; a list of URLs has no archive. With `fetch_missing` false
+    /// Goes through the WARC files once; no other source has an archive. With `fetch_missing` false
     /// what the files do not hold counts as unreachable.
     ///
     /// # Errors
@@ -40,7 +40,10 @@ impl Archive {
         fetch_missing: bool,
     ) -> Result<Self> {
         let Source::Warc(files) = source else {
-            return Ok(Self::default());
+            return Ok(Self(Arc::new(Index {
+                is_closed: !fetch_missing,
+                ..Index::default()
+            })));
         };
         let mut places = HashMap::new();
         for (number, path) in files.iter().enumerate() {

@@ -173,6 +173,7 @@ fn survey(options: &BuildOptions) -> Result<Survey> {
             Source::Warc(_) => anyhow!("the WARC files hold no page"),
             Source::Index { path, .. } => anyhow!("the index {} names no record", path.display()),
             Source::Pairs(_) => anyhow!("the inputs hold no pair"),
+            Source::Interleaved(_) => anyhow!("the files hold no document"),
         });
     }
     Ok(survey)

@@ -146,7 +146,7 @@ impl Crawl<'_> {
                 Item::Refused(reason) => self.count(&reason),
                 Item::Page(page) => urls.push(page.url),
                 // A crawl's sources hold none.
-                Item::Archived(_) | Item::Pair(_) => {}
+                Item::Archived(_) | Item::Pair(_) | Item::Document(_) => {}
             }
         }
         if self.options.config.sitemaps {

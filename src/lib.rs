@@ -30,6 +30,7 @@ pub mod hashes;
 pub mod imported;
 pub mod index;
 pub mod input;
+pub mod interleaved;
 pub mod journal;
 pub mod memory;
 pub mod metrics;

@@ -34,10 +34,12 @@ mod table;
 pub use archive::{ArchiveError, Found, Member, members};
 pub use config::{Columns, Kind, PairsConfig};
 pub use frequency::Refusals;
+pub(crate) use inputs::files_with;
 
 use inputs::Input;
 use row::{Row, cleaned};
 
+use crate::interleaved::Held;
 use crate::video::Span;
 
 /// A picture or a video with its caption, before it was fetched.
@@ -60,6 +62,8 @@ pub enum Media {
     Url(Url),
     /// In a file.
     Stored(Stored),
+    /// In memory.
+    Held(Held),
 }
 
 /// A picture in a file on this machine: the file itself, or a part of an archive.
@@ -83,6 +87,7 @@ impl Media {
         match self {
             Self::Url(url) => url,
             Self::Stored(stored) => stored.url,
+            Self::Held(held) => held.url,
         }
     }
 }
@@ -140,7 +145,7 @@ impl Pair {
     pub fn url(&self) -> Option<&Url> {
         match &self.media {
             Media::Url(url) => Some(url),
-            Media::Stored(_) => None,
+            Media::Stored(_) | Media::Held(_) => None,
         }
     }
 

@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::archive::Archive;
 use crate::config::BuildConfig;
+use crate::interleaved::Wanted;
 use crate::pairs::{Checksums, Media};
 use crate::pipeline::{consent_signal, fetch_reason, on_worker};
 use crate::video::Origin;
@@ -64,14 +65,22 @@ impl Pictures {
         }
     }
 
-    /// The pictures of a document, or why there is none, in the order of the references.
-    pub async fn fetch_all(&self, references: Vec<ImageRef>) -> Vec<Result<Image, Reason>> {
-        join_all(
-            references
-                .into_iter()
-                .map(|reference| self.fetch(reference)),
-        )
-        .await
+    /// The pictures of a document, or why there is none, in the order in which they are wanted.
+    pub async fn fetch_all(&self, wanted: Vec<Wanted>) -> Vec<Result<Image, Reason>> {
+        join_all(wanted.into_iter().map(|wanted| self.fetch_wanted(wanted))).await
+    }
+
+    async fn fetch_wanted(&self, wanted: Wanted) -> Result<Image, Reason> {
+        let Wanted {
+            reference,
+            media,
+            checksums,
+        } = wanted;
+        if matches!(media, Media::Url(_)) && checksums.is_empty() {
+            return self.fetch(reference).await;
+        }
+        let picture = self.fetch_pair(&media, checksums).await;
+        picture.map(|image| with_reference(image, reference))
     }
 
     /// The picture of the first URL of the reference that has one; the reason is that of the URL
@@ -84,17 +93,10 @@ impl Pictures {
             }
             picture = self.cached(url).await.or(picture);
         }
-        picture.map(|image| {
-            let mut reference = reference;
-            // What only its bytes tell; what the page says of it goes before.
-            if reference.media == m3w_document::Media::Image {
-                reference.media = image.reference.media.clone();
-            }
-            Image { reference, ..image }
-        })
+        picture.map(|image| with_reference(image, reference))
     }
 
-    /// The picture of a pair, if its bytes are those that the list promises.
+    /// The picture that stands there, if its bytes are those that are promised.
     ///
     /// # Errors
     ///
@@ -174,6 +176,12 @@ impl Pictures {
                 let bytes = read.unwrap_or(Err(Reason::new("input/unreadable")))?;
                 (url, bytes.into(), Vec::new())
             }
+            Media::Held(held) => {
+                if held.bytes.len() > self.config.crawler.max_image_bytes {
+                    return Err(Reason::new("input/too-large"));
+                }
+                (held.url.clone(), held.bytes.clone(), Vec::new())
+            }
         };
         on_worker(&self.workers, move || {
             checksums.check(&bytes)?;
@@ -216,4 +224,13 @@ impl Pictures {
         let consent = body.consent.into_iter().map(consent_signal).collect();
         Ok((body.bytes, consent))
     }
+}
+
+/// The picture with what the page says of it.
+fn with_reference(image: Image, mut reference: ImageRef) -> Image {
+    // What only its bytes tell; what the page says of it goes before.
+    if reference.media == m3w_document::Media::Image {
+        reference.media = image.reference.media.clone();
+    }
+    Image { reference, ..image }
 }

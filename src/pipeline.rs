@@ -1,4 +1,4 @@
-//! The recipe: a page or a pair in, a document with its images out, and the reason for all that is dropped.
+//! The recipe: a page, a pair or a document of another corpus in, a document with its images out, and the reason for all that is dropped.
 //!
 //! Stages run in the order of what they cost: words are at hand, pictures take a request and a
 //! decoder. Async code waits for the network; work on the processor runs on blocking threads, as
@@ -19,6 +19,7 @@ use url::Url;
 use crate::archive::Archive;
 use crate::config::BuildConfig;
 use crate::index::{Archived, WarcFile};
+use crate::interleaved::Wanted;
 use crate::journal::{ImageDrop, Measured, Outcome};
 use crate::pairs::{Kind, Pair, PairsConfig};
 use crate::pictures::Pictures;
@@ -95,8 +96,17 @@ impl Pipeline {
         dropped: &mut Vec<ImageDrop>,
         measured: &mut Measured,
     ) -> Result<Document<Image>, Reason> {
-        let page = self.page(item).await?;
-        let document = self.align(page, dropped).await?;
+        let document = match item {
+            Item::Document(read) => {
+                dropped.extend(read.dropped);
+                self.measured(read.document).await?
+            }
+            item => {
+                let page = self.page(item).await?;
+                let document = self.align(page, dropped).await?;
+                document.filter_map_images(|reference| Some(Wanted::from(reference)))
+            }
+        };
         *measured = Measured::of(&document);
         let text = &self.config.filter.text;
         kept(filter::text::verdict(
@@ -106,6 +116,16 @@ impl Pipeline {
         ))?;
         let document = self.with_images(document, dropped).await;
         self.enough_images(document)
+    }
+
+    /// A document that came as one, with what its words say.
+    async fn measured(&self, mut document: Document<Wanted>) -> Result<Document<Wanted>, Reason> {
+        let work = move || {
+            filter::text::measure(&mut document);
+            document
+        };
+        let document = on_worker(&self.workers, work).await;
+        document.ok_or(Reason::new("filter/failed"))
     }
 
     /// A pair as a document of its picture, or of a clip of its video, and its caption; the caption
@@ -144,7 +164,7 @@ impl Pipeline {
             Item::Url(url) => self.crawler.fetch_page(&url).await.map_err(fetch_reason),
             Item::Page(page) => Ok(*page),
             Item::Archived(archived) => self.archived_page(&archived).await,
-            Item::Pair(_) => Err(Reason::new("fetch/not-html")),
+            Item::Pair(_) | Item::Document(_) => Err(Reason::new("fetch/not-html")),
             Item::Refused(reason) => Err(reason),
         }
     }
@@ -241,10 +261,10 @@ impl Pipeline {
     /// cost its host a thousand requests when thirty stay.
     async fn with_images(
         &self,
-        document: Document<ImageRef>,
+        document: Document<Wanted>,
         dropped: &mut Vec<ImageDrop>,
     ) -> Document<Image> {
-        let references: Vec<ImageRef> = document.images().cloned().collect();
+        let references: Vec<Wanted> = document.images().cloned().collect();
         let most = self.config.filter.max_images;
         let mut verdicts = Vec::with_capacity(references.len());
         let mut kept_images = 0;
@@ -263,12 +283,12 @@ impl Pipeline {
             }
         }
         let mut verdicts = verdicts.into_iter();
-        document.filter_map_images(|reference| {
+        document.filter_map_images(|wanted| {
             let too_many = Err(Reason::new("filter/too-many-images"));
             match verdicts.next().unwrap_or(too_many) {
                 Ok(image) => Some(image),
                 Err(reason) => {
-                    let url = shown_url(&reference.url);
+                    let url = shown_url(&wanted.reference.url);
                     dropped.push(ImageDrop { url, reason });
                     None
                 }

@@ -1,4 +1,5 @@
-//! What a build reads: a list of URLs, WARC files, an index of records in WARC files, or pairs.
+//! What a build reads: a list of URLs, WARC files, an index of records in WARC files, pairs, or the
+//! documents of another corpus.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -14,6 +15,7 @@ use url::Url;
 use crate::hashes::Hashes;
 use crate::index::{self, Archived};
 use crate::input;
+use crate::interleaved::{Interleaved, InterleavedSource};
 use crate::pairs::{Pair, PairSource, Refusals};
 use crate::pipeline::fetch_reason;
 
@@ -38,6 +40,8 @@ pub enum Source {
     },
     /// Pairs instead of pages.
     Pairs(Box<PairSource>),
+    /// Documents of another corpus.
+    Interleaved(InterleavedSource),
 }
 
 /// One input: a page, or what leads to one.
@@ -62,6 +66,8 @@ pub enum Item {
     Archived(Archived),
     /// A picture with its caption.
     Pair(Box<Pair>),
+    /// A document of another corpus.
+    Document(Box<Interleaved>),
     /// Nothing that could become a page or a pair.
     Refused(Reason),
 }
@@ -86,6 +92,13 @@ impl Source {
         if let Self::Pairs(pairs) = self {
             let (total, refusals) = pairs.refusals()?;
             return Ok(Survey { total, refusals });
+        }
+        if let Self::Interleaved(source) = self {
+            // As those of an archive, they are told apart when they are written.
+            return Ok(Survey {
+                total: source.count()?,
+                refusals: Refusals::default(),
+            });
         }
         let mut total = 0;
         let mut hashes = Hashes::default();
@@ -123,6 +136,11 @@ impl Source {
             Self::Pairs(pairs) => Box::new(pairs.rows().map(|row| {
                 let (text, pair) = row?;
                 let item = pair.map_or_else(Item::Refused, |pair| Item::Pair(Box::new(pair)));
+                Ok((text, item))
+            })),
+            Self::Interleaved(source) => Box::new(source.rows().map(|row| {
+                let (text, read) = row?;
+                let item = read.map_or_else(Item::Refused, |read| Item::Document(Box::new(read)));
                 Ok((text, item))
             })),
             Self::Warc(paths) => {
@@ -177,6 +195,7 @@ impl Source {
                 }
             }
             Self::Pairs(pairs) => pairs.digest(),
+            Self::Interleaved(source) => source.digest(),
             Self::Warc(paths) => {
                 if paths.is_empty() {
                     bail!("no WARC file was named");

@@ -13,6 +13,7 @@ mod journeys {
     mod determinism;
     mod errors;
     mod index;
+    mod interleaved;
     mod interruption;
     mod pairs;
     mod picture_server;

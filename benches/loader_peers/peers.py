@@ -1,22 +1,23 @@
-"""The readers of other trainers on the rows that `loader_speed make` wrote; see run.sh."""
+"""The readers of other trainers on the rows that `loader_speed make` wrote; see run.sh.
+
+    peers.py WORK [NAME...]
+
+runs those named, of `datasets`, `webdataset`, `pyarrow` and `streaming`: all unless told.
+"""
 
 import io
-import itertools
-import json
 import sys
 import tarfile
 import time
 from pathlib import Path
 
-import datasets
 import numpy
 import pyarrow.parquet
-import webdataset
 from PIL import Image
 
 folder = Path(sys.argv[1])
+names = sys.argv[2:] or ["datasets", "webdataset", "pyarrow", "streaming"]
 shard = folder / "rows.parquet"
-datasets.disable_progress_bars()
 
 
 def tar():
@@ -51,6 +52,9 @@ def measure(name, rows):
 
 
 def hugging_face(is_streaming, is_decoded, is_shuffled=False):
+    import datasets
+
+    datasets.disable_progress_bars()
     rows = datasets.load_dataset("parquet", data_files=str(shard), split="train", streaming=is_streaming)
     if not is_decoded:
         rows = rows.cast_column("images", [datasets.Image(decode=False)])
@@ -61,6 +65,8 @@ def hugging_face(is_streaming, is_decoded, is_shuffled=False):
 
 
 def web(is_decoded):
+    import webdataset
+
     rows = webdataset.WebDataset(tar(), shardshuffle=False).shuffle(1000)
     for row in rows:
         if is_decoded:
@@ -75,11 +81,48 @@ def pyarrow_rows():
         yield from batch.to_pylist()
 
 
-tar()
-measure("datasets, map style, decoded", hugging_face(False, True))
-measure("datasets, streaming, decoded", hugging_face(True, True))
-measure("webdataset, shuffled, decoded", web(True))
-measure("datasets, map style, not decoded", hugging_face(False, False))
-measure("datasets, streaming, shuffled, not decoded", hugging_face(True, False, True))
-measure("webdataset, shuffled, not decoded", web(False))
-measure("pyarrow, not decoded", pyarrow_rows())
+def mds():
+    """The same rows as MosaicML shards: tokens and five JPEGs a sample."""
+    from streaming import MDSWriter
+
+    path = folder / "rows.mds"
+    if not path.exists():
+        columns = {"tokens": "ndarray:uint32"} | {f"image_{n}": "bytes" for n in range(5)}
+        with MDSWriter(out=str(path), columns=columns) as out:
+            for batch in pyarrow.parquet.ParquetFile(shard).iter_batches(100):
+                for row in batch.to_pylist():
+                    sample = {"tokens": numpy.array(row["tokens"], dtype=numpy.uint32)}
+                    images = enumerate(row["images"])
+                    out.write(sample | {f"image_{n}": image["bytes"] for n, image in images})
+    return str(path)
+
+
+def mosaic(is_decoded):
+    from streaming import StreamingDataset
+    from streaming.base.util import clean_stale_shared_memory
+
+    clean_stale_shared_memory()
+    rows = StreamingDataset(local=mds(), shuffle=True, batch_size=1)
+    for row in rows:
+        if is_decoded:
+            images = [pixels(Image.open(io.BytesIO(row[f"image_{n}"]))) for n in range(5)]
+            yield row["tokens"], images
+        else:
+            yield row
+
+
+if "datasets" in names:
+    measure("datasets, map style, decoded", hugging_face(False, True))
+    measure("datasets, streaming, decoded", hugging_face(True, True))
+    measure("datasets, map style, not decoded", hugging_face(False, False))
+    measure("datasets, streaming, shuffled, not decoded", hugging_face(True, False, True))
+if "webdataset" in names:
+    tar()
+    measure("webdataset, shuffled, decoded", web(True))
+    measure("webdataset, shuffled, not decoded", web(False))
+if "pyarrow" in names:
+    measure("pyarrow, not decoded", pyarrow_rows())
+if "streaming" in names:
+    mds()
+    measure("mosaicml-streaming, shuffled, decoded", mosaic(True))
+    measure("mosaicml-streaming, shuffled, not decoded", mosaic(False))

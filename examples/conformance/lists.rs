@@ -28,7 +28,7 @@ fn check(case: &FileCase) -> Outcome {
         match entry.map_err(failed)?.item {
             Item::Url(url) => good.push(url),
             Item::Refused(_) => refused += 1,
-            Item::Page(_) | Item::Archived(_) | Item::Pair(_) => {
+            Item::Page(_) | Item::Archived(_) | Item::Pair(_) | Item::Document(_) => {
                 return Err(Mismatch::new("URLs", "a page"));
             }
         }

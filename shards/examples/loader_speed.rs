@@ -3,10 +3,12 @@
 //! ```text
 //! cargo run --release -p m3w-shards --example loader_speed -- make CORPUS OUT ROWS
 //! cargo run --release -p m3w-shards --example loader_speed -- run OUT
+//! cargo run --release -p m3w-shards --example loader_speed -- windows CORPUS
 //! ```
 //!
 //! `make` writes a corpus of such rows from the pictures of another. `benches/loader_peers/run.sh`
-//! calls both, and the peers on the same rows.
+//! calls both, and the peers on the same rows. `windows` measures what it costs to draw windows
+//! anew from the documents of a corpus, beside those that were packed.
 
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
@@ -17,8 +19,8 @@ use std::time::Instant;
 use image::codecs::jpeg::JpegEncoder;
 use m3w_document::Sha256;
 use m3w_shards::{
-    Config, DocumentReader, Fit, Loader, LoaderConfig, Manifest, SequenceImage, SequenceRow,
-    SequenceWriter, ShardInfo, Tokenizer,
+    Config, DocumentReader, EncodedLoader, Error, Fit, FreshWindows, Loader, LoaderConfig,
+    Manifest, SequenceImage, SequenceRow, SequenceWriter, ShardInfo, Tokenizer,
 };
 
 const SIDE_PX: u32 = 256;
@@ -35,7 +37,8 @@ fn main() -> Outcome {
     match arguments.as_slice() {
         ["make", corpus, out, rows] => make(Path::new(corpus), Path::new(out), rows.parse()?),
         ["run", directory] => run(Path::new(directory)),
-        _ => Err("usage: loader_speed make CORPUS OUT ROWS | run OUT".into()),
+        ["windows", corpus] => windows(Path::new(corpus)),
+        _ => Err("usage: loader_speed make CORPUS OUT ROWS | run OUT | windows CORPUS".into()),
     }
 }
 
@@ -105,31 +108,88 @@ fn pictures(corpus: &Path) -> Result<Vec<SequenceImage>, Box<dyn std::error::Err
     Ok(pictures)
 }
 
+/// Both kinds of loader on the rows that `make` wrote.
 fn run(directory: &Path) -> Outcome {
     let tokenizer = Arc::new(Tokenizer::from_file(&directory.join("tokenizer.json"))?);
-    let config = LoaderConfig {
+    let decoded = Loader::open(directory, &loading(1), &tokenizer)?;
+    measure(
+        "m3w, shuffled, decoded",
+        decoded.map(|batch| Ok(batch?.shape.b)),
+    )?;
+    for (name, memory_map) in [("read", false), ("mapped", true)] {
+        let config = LoaderConfig {
+            memory_map,
+            // Seconds are counted in hundredths.
+            ..loading(20)
+        };
+        let encoded = EncodedLoader::open(directory, &config, &tokenizer)?;
+        measure(
+            &format!("m3w, shuffled, not decoded, {name}"),
+            encoded.map(|batch| Ok(batch?.shape.b)),
+        )?;
+    }
+    Ok(())
+}
+
+/// The windows of a corpus, as they were packed and drawn anew, with their pictures decoded and
+/// not.
+fn windows(corpus: &Path) -> Outcome {
+    let tokenizer = Arc::new(Tokenizer::from_file(&corpus.join("tokenizer.json"))?);
+    let kinds = [
+        ("packed", None),
+        (
+            "fresh, tokenized once",
+            Some(FreshWindows::default().cache_bytes),
+        ),
+        ("fresh, tokenized each time", Some(0)),
+    ];
+    for (name, cache_bytes) in kinds {
+        let fresh_windows = cache_bytes.map(|cache_bytes| FreshWindows {
+            cache_bytes,
+            ..FreshWindows::default()
+        });
+        let config = LoaderConfig {
+            fresh_windows,
+            ..loading(5)
+        };
+        let decoded = Loader::open(corpus, &config, &tokenizer)?;
+        measure(
+            &format!("{name}, decoded"),
+            decoded.map(|batch| Ok(batch?.shape.b)),
+        )?;
+        let encoded = EncodedLoader::open(corpus, &config, &tokenizer)?;
+        measure(
+            &format!("{name}, not decoded"),
+            encoded.map(|batch| Ok(batch?.shape.b)),
+        )?;
+    }
+    Ok(())
+}
+
+fn loading(epochs: u64) -> LoaderConfig {
+    LoaderConfig {
         batch_size: 32,
         image_side_px: SIDE_PX,
         fit: Fit::CenterCrop,
         threads: 1,
-        epochs: Some(1),
+        epochs: Some(epochs),
         ..LoaderConfig::default()
-    };
+    }
+}
+
+/// Prints the rate of a loader that yields batches of so many rows.
+fn measure(name: &str, batches: impl Iterator<Item = Result<usize, Error>>) -> Outcome {
     let (began, processor) = (Instant::now(), processor_seconds()?);
     let mut rows = 0_u32;
-    for batch in Loader::open(directory, &config, &tokenizer)? {
-        rows += u32::try_from(batch?.shape.b)?;
+    for count in batches {
+        rows += u32::try_from(count?)?;
     }
     let (wall, processor) = (
         began.elapsed().as_secs_f64(),
         processor_seconds()? - processor,
     );
     let rate = |seconds: f64| f64::from(rows) / seconds;
-    println!(
-        "| m3w, decoded to f32, shuffled | {:.0} | {:.0} |",
-        rate(processor),
-        rate(wall)
-    );
+    println!("| {name} | {:.0} | {:.0} |", rate(processor), rate(wall));
     Ok(())
 }
 

@@ -1,19 +1,20 @@
 //! Rows as host arrays.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::Buffer;
 use rand::RngExt;
 use rayon::prelude::*;
 
 use crate::buffer::{Pixels, Shelf};
-use crate::loader::LoaderConfig;
 use crate::pixels::{Change, Normalisation, PixelReader};
 use crate::randomness::generator;
-use crate::sequence_rows::RowView;
+use crate::sequence_rows::{DrawnRow, RowView};
 use crate::subsequence::image_indices;
-use crate::{Error, SpecialIds, Tokenizer};
+use crate::{Error, LoaderConfig, SpecialIds, Tokenizer};
 
 /// B rows as host arrays, all row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,13 +53,83 @@ pub struct BatchShape {
     pub w: usize,
 }
 
+/// B rows whose pictures are as they are stored, for trainers that decode elsewhere.
+///
+/// What a [`LoaderConfig`] says of pixels is not done: neither size nor normalisation, flips nor
+/// colours. All else is as in the [`Batch`] of the same rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodedBatch {
+    /// `[B, L]`: token ids.
+    pub tokens: Vec<u32>,
+    /// `[B, L]`: the image each token attends to, from 1; 0 attends to none.
+    pub image_index: Vec<u8>,
+    /// `[B, L]`: 1 where a token counts as a target of the loss.
+    pub loss_mask: Vec<u8>,
+    /// `[B, N]`: frames of each image; 0 where there is no image.
+    pub frames: Vec<u8>,
+    /// The frames of all images of all rows, in order; as many as [`EncodedBatch::frames`] add
+    /// up to.
+    pub pictures: Vec<EncodedPicture>,
+    /// The arrays' dimensions; H and W are those of the configuration, not of the pictures.
+    pub shape: BatchShape,
+    /// Name of each row.
+    pub ids: Vec<String>,
+}
+
+/// An encoded picture: a part of what was read from the shard, not copied. It keeps the page of
+/// the shard in memory that it is part of, about 1 MiB or its own length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EncodedPicture(Buffer);
+
+impl EncodedPicture {
+    /// The picture of a flattened column whose bytes these are.
+    pub(crate) fn part_of(images: &ArrayRef, bytes: &[u8]) -> Self {
+        let column = images.as_struct().column(0);
+        let buffers = match column.as_binary_view_opt() {
+            Some(views) => views.data_buffers(),
+            None => std::slice::from_ref(column.as_binary::<i32>().values()),
+        };
+        let held = buffers.iter().find_map(|buffer| {
+            let offset = (bytes.as_ptr() as usize).checked_sub(buffer.as_ptr() as usize)?;
+            let is_inside = offset + bytes.len() <= buffer.len();
+            is_inside.then(|| buffer.slice_with_length(offset, bytes.len()))
+        });
+        // What is shorter than a view's own length stands in no buffer.
+        held.map_or_else(|| Self::copied(bytes), Self)
+    }
+
+    pub(crate) fn copied(bytes: &[u8]) -> Self {
+        Self(Buffer::from(bytes))
+    }
+}
+
+impl Deref for EncodedPicture {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for EncodedPicture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EncodedPicture({} bytes)", self.len())
+    }
+}
+
+/// What a row is made of.
+#[derive(Debug, Clone)]
+pub(crate) enum Row {
+    /// One of several that were read together.
+    Stored(Arc<RecordBatch>, usize),
+    /// One that was made of a document.
+    Drawn(Arc<DrawnRow>),
+}
+
 /// A row to be put into a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct RowPlace {
-    /// Rows read together.
-    pub(crate) records: RecordBatch,
-    /// Which of them.
-    pub(crate) row: usize,
+    pub(crate) row: Row,
     /// The row's number in the whole dataset, which its random draws hang on.
     pub(crate) number: u64,
     /// How often the dataset has been gone through before.
@@ -84,51 +155,84 @@ impl BatchMaker {
     /// The batch of these rows. Pictures are decoded on the current thread pool; each goes to its
     /// own place, so the result does not depend on the number of threads.
     pub(crate) fn make(&self, rows: &[RowPlace]) -> Result<Batch, RowProblem> {
+        let encoded = self.encoded(rows)?;
+        let shape = encoded.shape;
+        let mut pixels = self
+            .shelf
+            .take(shape.b * shape.n * shape.f * 3 * shape.h * shape.w);
+        let mut pictures = Vec::with_capacity(encoded.pictures.len());
+        let mut bytes = encoded.pictures.iter();
+        for (index, (place, frames)) in rows.iter().zip(encoded.frames.chunks(shape.n)).enumerate()
+        {
+            let is_flipped =
+                self.config.horizontal_flip && self.draws(place, "flip").random_bool(0.5);
+            let mut colours = self.draws(place, "colours");
+            for (image, &frames) in frames.iter().enumerate() {
+                if frames == 0 {
+                    break;
+                }
+                // One draw an image: the frames of a clip change together.
+                let recolour = self.config.colour_jitter.draw(&mut colours);
+                let first = (index * shape.n + image) * shape.f;
+                let slots = first..first + usize::from(frames);
+                pictures.extend(slots.zip(&mut bytes).map(|(slot, bytes)| Picture {
+                    row: index,
+                    slot,
+                    bytes,
+                    change: Change {
+                        is_flipped,
+                        recolour,
+                    },
+                }));
+            }
+        }
+        self.add_pixels(&pictures, &mut pixels)?;
+        Ok(Batch {
+            tokens: encoded.tokens,
+            image_index: encoded.image_index,
+            pixels,
+            frames: encoded.frames,
+            loss_mask: encoded.loss_mask,
+            shape,
+            ids: encoded.ids,
+        })
+    }
+
+    /// The batch of these rows, its pictures as they are stored.
+    pub(crate) fn encoded(&self, rows: &[RowPlace]) -> Result<EncodedBatch, RowProblem> {
         let shape = BatchShape {
             b: rows.len(),
             ..self.shape
         };
-        let mut batch = Batch {
+        let mut batch = EncodedBatch {
             tokens: Vec::with_capacity(shape.b * shape.l),
             image_index: Vec::with_capacity(shape.b * shape.l),
-            pixels: self
-                .shelf
-                .take(shape.b * shape.n * shape.f * 3 * shape.h * shape.w),
+            pictures: Vec::with_capacity(shape.b * shape.n),
             frames: vec![0; shape.b * shape.n],
             loss_mask: Vec::with_capacity(shape.b * shape.l),
             shape,
             ids: Vec::with_capacity(shape.b),
         };
-        let mut pictures = Vec::new();
         for (index, place) in rows.iter().enumerate() {
             let at = |problem| (index, problem);
-            let view = RowView::of(&place.records, place.row, self.special.image).map_err(at)?;
+            let view = match &place.row {
+                Row::Stored(records, row) => RowView::of(records, *row, self.special.image),
+                Row::Drawn(row) => RowView::of_drawn(row, self.special.image),
+            }
+            .map_err(at)?;
             self.add_tokens(&view, place, &mut batch).map_err(at)?;
-            let is_flipped =
-                self.config.horizontal_flip && self.draws(place, "flip").random_bool(0.5);
-            let mut colours = self.draws(place, "colours");
             let mut first_frame = 0;
             for (image, &frames) in view.frames_per_image.iter().enumerate() {
                 let used = usize::from(frames).min(shape.f);
-                // One draw an image: the frames of a clip change together.
-                let recolour = self.config.colour_jitter.draw(&mut colours);
                 // `used` is at most the count that came as a byte.
                 batch.frames[index * shape.n + image] = used as u8;
-                for frame in 0..used {
-                    pictures.push(Picture {
-                        row: index,
-                        slot: (index * shape.n + image) * shape.f + frame,
-                        bytes: view.frame(first_frame + frame).map_err(at)?,
-                        change: Change {
-                            is_flipped,
-                            recolour,
-                        },
-                    });
+                for frame in first_frame..first_frame + used {
+                    let picture = view.encoded_frame(frame).map_err(at)?;
+                    batch.pictures.push(picture);
                 }
                 first_frame += usize::from(frames);
             }
         }
-        self.add_pixels(&pictures, &mut batch.pixels)?;
         Ok(batch)
     }
 
@@ -136,7 +240,7 @@ impl BatchMaker {
         &self,
         view: &RowView<'_>,
         place: &RowPlace,
-        batch: &mut Batch,
+        batch: &mut EncodedBatch,
     ) -> Result<(), String> {
         if view.tokens.len() != self.shape.l || view.frames_per_image.len() > self.shape.n {
             return Err(format!(

@@ -28,7 +28,7 @@ const MEDIA_ANIMATION: &str = "animation";
 /// `media` of a video's poster.
 const MEDIA_VIDEO: &str = "video";
 /// A frame of a clip in the column `media`; its time stands in the URL.
-const MEDIA_FRAME: &str = "frame";
+pub(crate) const MEDIA_FRAME: &str = "frame";
 
 /// Rows of the `documents` form under construction.
 #[derive(Debug, Default)]

@@ -28,6 +28,7 @@
 //!
 //! **The [`Loader`]** shuffles, decodes, resizes and normalises rows into a [`Batch`] of host
 //! arrays, and can be stopped and resumed at any batch. It knows nothing of any tensor library.
+//! With [`FreshWindows`] it draws the windows itself, from documents, others in each epoch.
 //! A [`Mixture`] draws from several corpora by weight, one batch of each a step.
 //!
 //! **[`export`]** writes documents in the formats of other trainers.
@@ -42,10 +43,13 @@ mod columns;
 mod config;
 mod corpus;
 mod document_rows;
+mod document_view;
 mod error;
 mod export;
+mod fresh_windows;
 mod guard;
 mod loader;
+mod loader_config;
 mod manifest;
 mod mixture;
 mod order;
@@ -58,6 +62,8 @@ mod rows;
 mod salvage;
 mod schema;
 mod sequence_rows;
+mod shard_file;
+mod stream;
 mod subsequence;
 mod tokenize;
 mod tokenizer;
@@ -65,13 +71,15 @@ mod tokenizer_training;
 mod video;
 mod writer;
 
-pub use batch::{Batch, BatchShape};
+pub use batch::{Batch, BatchShape, EncodedBatch, EncodedPicture};
 pub use buffer::Pixels;
 pub use colour::ColourJitter;
 pub use config::Config;
 pub use error::Error;
 pub use export::{ExportFormat, ExportReport, export};
-pub use loader::{Loader, LoaderConfig, LoaderState, Share};
+pub use fresh_windows::FreshWindows;
+pub use loader::{EncodedLoader, Loader};
+pub use loader_config::{LoaderConfig, LoaderState, Share};
 pub use manifest::{FileEntry, MANIFEST_NAME, Manifest, write_atomically};
 pub use mixture::{Dataset, Mixture, MixtureState, Schedule, WeightedBatch};
 pub use pairs::space_before_caption;

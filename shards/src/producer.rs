@@ -1,34 +1,42 @@
 //! Rows in the order of their epoch, batch by batch.
 
-use crate::batch::{BatchMaker, RowPlace};
+use crate::batch::{BatchMaker, RowPlace, RowProblem};
 use crate::corpus::Corpus;
 use crate::guard::catch_panic;
 use crate::order::EpochOrder;
-use crate::{Batch, Error, LoaderState};
+use crate::{Error, LoaderState};
 
 /// Rows shuffled together: a run of positions of an epoch.
 struct Block {
     number: usize,
     first: u64,
-    rows: Vec<RowPlace>,
+    /// `None` where a document turned out to have no such window.
+    rows: Vec<Option<RowPlace>>,
 }
 
+/// What makes a batch of rows.
+pub(crate) type Make<T> = fn(&BatchMaker, &[RowPlace]) -> Result<T, RowProblem>;
+
 /// Makes batches, on the loader's thread.
-pub(crate) struct Producer {
+pub(crate) struct Producer<T> {
     corpus: Corpus,
     maker: BatchMaker,
     pool: rayon::ThreadPool,
     state: LoaderState,
     order: Option<EpochOrder>,
     block: Option<Block>,
+    make: Make<T>,
+    /// Positions since the last one that held a row.
+    empty: u64,
 }
 
-impl Producer {
+impl<T: Send> Producer<T> {
     pub(crate) fn new(
         corpus: Corpus,
         maker: BatchMaker,
         pool: rayon::ThreadPool,
         state: LoaderState,
+        make: Make<T>,
     ) -> Self {
         Self {
             corpus,
@@ -37,11 +45,13 @@ impl Producer {
             state,
             order: None,
             block: None,
+            make,
+            empty: 0,
         }
     }
 
     /// The next batch and the state behind it; `None` after the last epoch.
-    pub(crate) fn next_batch(&mut self) -> Result<Option<(Batch, LoaderState)>, Error> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<(T, LoaderState)>, Error> {
         let config = &self.maker.config;
         let (size, share) = (config.batch_size, config.share);
         let own = share.rank * size..(share.rank + 1) * size;
@@ -58,7 +68,7 @@ impl Producer {
         if rows.is_empty() {
             return Ok(None);
         }
-        let made = catch_panic(|| self.pool.install(|| self.maker.make(&rows)))
+        let made = catch_panic(|| self.pool.install(|| (self.make)(&self.maker, &rows)))
             .unwrap_or_else(|problem| Err((0, problem)));
         match made {
             Ok(batch) => Ok(Some((batch, self.state))),
@@ -70,6 +80,24 @@ impl Producer {
     }
 
     fn next_row(&mut self) -> Result<Option<RowPlace>, Error> {
+        loop {
+            match self.next_position()? {
+                None => return Ok(None),
+                Some(Some(row)) => {
+                    self.empty = 0;
+                    return Ok(Some(row));
+                }
+                Some(None) => self.empty += 1,
+            }
+            // Through the whole corpus and nothing found: another epoch would find no more.
+            if self.empty >= 2 * self.corpus.rows {
+                return Err(self.corpus.without_rows());
+            }
+        }
+    }
+
+    /// What stands at the next position of the epoch; `None` after the last epoch.
+    fn next_position(&mut self) -> Result<Option<Option<RowPlace>>, Error> {
         let config = &self.maker.config;
         if config
             .epochs
@@ -94,7 +122,8 @@ impl Producer {
         {
             // Dropped first: two blocks at once would double the memory.
             self.block = None;
-            let mut rows = self.corpus.read(order.groups(number), epoch)?;
+            let groups = order.groups(number);
+            let mut rows = self.pool.install(|| self.corpus.read(groups, epoch))?;
             order.shuffle(number, &mut rows);
             self.block = Some(Block {
                 number,
@@ -106,6 +135,7 @@ impl Producer {
             let index = usize::try_from(self.state.rows - block.first).ok()?;
             block.rows.get(index).cloned()
         });
+        let row = row.flatten();
         self.state.rows += 1;
         if self.state.rows == self.corpus.rows {
             self.state.rows = 0;
@@ -113,6 +143,6 @@ impl Producer {
             self.order = None;
             self.block = None;
         }
-        Ok(row)
+        Ok(Some(row))
     }
 }

@@ -1,7 +1,6 @@
 //! Reading shards.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -22,10 +21,11 @@ use crate::guard::catch_panic;
 use crate::rows::SequenceRow;
 use crate::schema::{self, SCHEMA_VERSION};
 use crate::sequence_rows::sequence;
+use crate::shard_file::{ShardFile, Shelf};
 use crate::{Error, SpecialIds};
 
 /// Rows decoded at a time; they bound the reader's memory, with one page of each column.
-const BATCH_ROWS: usize = 16;
+pub(crate) const BATCH_ROWS: usize = 16;
 
 /// Reads a shard of documents, row by row.
 ///
@@ -43,11 +43,9 @@ impl DocumentReader {
     /// [`Error::Io`], [`Error::Parquet`] if it is not Parquet, [`Error::SchemaVersion`],
     /// [`Error::WrongSchema`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let shard = Shard::open(path, schema::DOCUMENTS)?;
-        let expected = schema::documents_schema();
-        shard.check_schema(&expected)?;
+        let shard = open_documents(path)?;
         Ok(Self {
-            rows: Rows::new(shard, &expected)?,
+            rows: Rows::new(shard, &schema::documents_schema())?,
         })
     }
 
@@ -146,6 +144,13 @@ pub struct SequenceInfo {
     pub seed: u64,
 }
 
+/// Opens a shard of documents and checks its schema.
+pub(crate) fn open_documents(path: &Path) -> Result<Shard, Error> {
+    let shard = Shard::open(path, schema::DOCUMENTS)?;
+    shard.check_schema(&schema::documents_schema())?;
+    Ok(shard)
+}
+
 /// Opens a shard of sequences and checks its schema.
 pub(crate) fn open_sequences(path: &Path) -> Result<(Shard, SequenceInfo), Error> {
     let shard = Shard::open(path, schema::SEQUENCES)?;
@@ -168,14 +173,16 @@ pub(crate) fn open_sequences(path: &Path) -> Result<(Shard, SequenceInfo), Error
 pub(crate) struct Shard {
     pub(crate) path: PathBuf,
     kind: &'static str,
-    file: File,
+    file: ShardFile,
     footer: ArrowReaderMetadata,
     metadata: HashMap<String, String>,
 }
 
 impl Shard {
     fn open(path: &Path, kind: &'static str) -> Result<Self, Error> {
-        Self::open_with(path, kind, ArrowReaderOptions::new())
+        // Where each page stands: a page is then read with its header, at once.
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        Self::open_with(path, kind, options)
     }
 
     pub(crate) fn open_with(
@@ -183,7 +190,7 @@ impl Shard {
         kind: &'static str,
         options: ArrowReaderOptions,
     ) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io(path))?;
+        let file = ShardFile::open(path).map_err(Error::io(path))?;
         let footer = catch_panic(|| ArrowReaderMetadata::load(&file, options))
             .map_err(|problem| Error::parquet(path, problem))?
             .map_err(|error| Error::parquet(path, error))?;
@@ -208,6 +215,25 @@ impl Shard {
             return Err(shard.wrong_schema(format!("it holds {found}")));
         }
         Ok(shard)
+    }
+
+    /// The same for a loader: with pictures as parts of the pages they stand in instead of copied
+    /// out, and with pages in memory that it shares with other shards, or mapped.
+    pub(crate) fn for_loading(self, shelf: &Arc<Shelf>, is_mapped: bool) -> Result<Self, Error> {
+        let file = if is_mapped {
+            self.file.mapped().map_err(Error::io(&self.path))?
+        } else {
+            self.file.with_memory(shelf)
+        };
+        let schema = schema::with_picture_views(self.footer.schema());
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+        let footer = ArrowReaderMetadata::try_new(Arc::clone(self.footer.metadata()), options)
+            .map_err(|error| Error::parquet(&self.path, error))?;
+        Ok(Self {
+            file,
+            footer,
+            ..self
+        })
     }
 
     fn check_version(&self) -> Result<(), Error> {
@@ -270,7 +296,8 @@ impl Shard {
         groups: Option<Vec<usize>>,
         batch_rows: usize,
     ) -> Result<Batches, Error> {
-        self.selected(expected, groups, None, batch_rows)
+        let names = expected.fields().iter().map(|field| field.name().as_str());
+        self.batches_of(&names.collect::<Vec<_>>(), groups, batch_rows)
     }
 
     /// One row of a row group, with as little else as the page index allows.
@@ -281,24 +308,34 @@ impl Shard {
         row: usize,
     ) -> Result<Batches, Error> {
         let one = RowSelection::from(vec![RowSelector::skip(row), RowSelector::select(1)]);
-        self.selected(expected, Some(vec![group]), Some(one), 1)
+        let names = expected.fields().iter().map(|field| field.name().as_str());
+        self.selected(&names.collect::<Vec<_>>(), Some(vec![group]), Some(one), 1)
+    }
+
+    /// The batches with these columns in this order; `column.list.element.part` names a part of
+    /// one.
+    pub(crate) fn batches_of(
+        &self,
+        paths: &[&str],
+        groups: Option<Vec<usize>>,
+        batch_rows: usize,
+    ) -> Result<Batches, Error> {
+        self.selected(paths, groups, None, batch_rows)
     }
 
     fn selected(
         &self,
-        expected: &Schema,
+        paths: &[&str],
         groups: Option<Vec<usize>>,
         rows: Option<RowSelection>,
         batch_rows: usize,
     ) -> Result<Batches, Error> {
-        let file = self.file.try_clone().map_err(Error::io(&self.path))?;
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.footer.clone())
-                .with_batch_size(batch_rows);
-        let mask = ProjectionMask::columns(
-            builder.parquet_schema(),
-            expected.fields().iter().map(|field| field.name().as_str()),
-        );
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.file.clone(),
+            self.footer.clone(),
+        )
+        .with_batch_size(batch_rows);
+        let mask = ProjectionMask::columns(builder.parquet_schema(), paths.iter().copied());
         builder = builder.with_projection(mask);
         if let Some(groups) = groups {
             builder = builder.with_row_groups(groups);
@@ -309,13 +346,12 @@ impl Shard {
         let reader = catch_panic(|| builder.build())
             .map_err(|problem| Error::parquet(&self.path, problem))?
             .map_err(|error| Error::parquet(&self.path, error))?;
+        let names = paths.iter().filter_map(|path| path.split('.').next());
+        let mut columns: Vec<String> = names.map(str::to_owned).collect();
+        columns.dedup();
         Ok(Batches {
             path: self.path.clone(),
-            columns: expected
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect(),
+            columns,
             reader,
         })
     }
@@ -403,7 +439,8 @@ impl Rows {
             next = number.saturating_add(1);
         }
         let selection = Some(RowSelection::from(selectors));
-        let batches = shard.selected(expected, None, selection, BATCH_ROWS)?;
+        let names = expected.fields().iter().map(|field| field.name().as_str());
+        let batches = shard.selected(&names.collect::<Vec<_>>(), None, selection, BATCH_ROWS)?;
         Ok(Self {
             batches,
             numbers: Some(numbers.to_vec().into_iter()),

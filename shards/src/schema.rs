@@ -196,6 +196,30 @@ fn feature(data_type: &DataType) -> Value {
     }
 }
 
+/// The schema of a file with the pictures' bytes as views.
+pub(crate) fn with_picture_views(schema: &Schema) -> Schema {
+    let fields = schema.fields().iter().map(|field| {
+        if field.name() != "images" {
+            return field.as_ref().clone();
+        }
+        let DataType::List(item) = field.data_type() else {
+            return field.as_ref().clone();
+        };
+        let DataType::Struct(parts) = item.data_type() else {
+            return field.as_ref().clone();
+        };
+        let viewed = parts.iter().map(|part| match part.data_type() {
+            DataType::Binary => part.as_ref().clone().with_data_type(DataType::BinaryView),
+            _ => part.as_ref().clone(),
+        });
+        let parts = DataType::Struct(viewed.collect());
+        let item = item.as_ref().clone().with_data_type(parts);
+        let list = DataType::List(Arc::new(item));
+        field.as_ref().clone().with_data_type(list)
+    });
+    Schema::new_with_metadata(fields.collect::<Fields>(), schema.metadata().clone())
+}
+
 /// The first way in which `found` cannot stand for `expected`; further columns are no difference.
 pub(crate) fn difference(expected: &Schema, found: &Schema) -> Option<String> {
     expected.fields().iter().find_map(|field| {

@@ -11,6 +11,7 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 
+use crate::batch::EncodedPicture;
 use crate::columns::{ImageColumn, Offsets, Problem, items, parsed, required_text, text, values};
 use crate::document_rows::picture;
 use crate::rows::{SequenceImage, SequenceRow, row_problem};
@@ -92,34 +93,73 @@ impl SequenceColumns {
     }
 }
 
-/// A row of a batch, borrowed: what the loader needs without copying pictures.
+/// A row that was not read from a shard but made of a document.
+#[derive(Debug)]
+pub(crate) struct DrawnRow {
+    pub(crate) id: String,
+    /// L ids, padded at the end.
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) token_count: usize,
+    pub(crate) frames_per_image: Vec<u8>,
+    /// All frames of all images.
+    pub(crate) pictures: Vec<EncodedPicture>,
+}
+
+/// A row, borrowed: what the loader needs without copying pictures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowView<'a> {
     pub(crate) id: &'a str,
     pub(crate) tokens: &'a [u32],
     pub(crate) token_count: usize,
     pub(crate) frames_per_image: &'a [u8],
-    images: &'a ArrayRef,
-    first_frame: usize,
-    frames: usize,
+    pictures: Pictures<'a>,
 }
 
+/// The frames of all images of a row.
+#[derive(Debug, Clone, Copy)]
+enum Pictures<'a> {
+    /// So many items of a column from the first on.
+    Column(&'a ArrayRef, usize, usize),
+    Drawn(&'a [EncodedPicture]),
+}
+
+impl Pictures<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Column(_, _, count) => *count,
+            Self::Drawn(pictures) => pictures.len(),
+        }
+    }
+}
+
+/// The columns of a shard that a view takes, in its order.
+pub(crate) const ROW_PATHS: &[&str] = &[
+    "id",
+    "tokens",
+    "token_count",
+    "images.list.element.bytes",
+    "frames_per_image",
+];
+
 impl<'a> RowView<'a> {
-    /// The row `row` of a batch whose columns have the types of [`crate::sequences_schema`] and
-    /// stand in its order, with the promises of [`SequenceRow`] checked.
+    /// The row `row` of a batch with the columns [`ROW_PATHS`], with the promises of
+    /// [`SequenceRow`] checked.
     pub(crate) fn of(batch: &'a RecordBatch, row: usize, image_id: u32) -> Result<Self, Problem> {
-        let [
-            id,
-            _source,
-            tokens,
-            token_count,
-            images,
-            frames_per_image,
-            ..,
-        ] = batch.columns()
-        else {
+        let [id, tokens, token_count, images, frames_per_image] = batch.columns() else {
             return Err(format!("it has {} columns", batch.num_columns()));
         };
+        Self::of_columns(
+            [id, tokens, token_count, images, frames_per_image],
+            row,
+            image_id,
+        )
+    }
+
+    fn of_columns(
+        [id, tokens, token_count, images, frames_per_image]: [&'a ArrayRef; 5],
+        row: usize,
+        image_id: u32,
+    ) -> Result<Self, Problem> {
         let token_list = tokens.as_fixed_size_list();
         let all_tokens = token_list.values().as_primitive::<UInt32Type>();
         let counts = token_count.as_primitive::<Int32Type>();
@@ -137,43 +177,67 @@ impl<'a> RowView<'a> {
             frames_per_image: &values(frames_per_image)
                 .as_primitive::<UInt8Type>()
                 .values()[items(frames_per_image, row)],
-            images: values(images),
-            first_frame: frames.start,
-            frames: frames.len(),
+            pictures: Pictures::Column(values(images), frames.start, frames.len()),
         };
-        match row_problem(
-            view.tokens,
-            view.token_count,
-            view.frames_per_image,
-            view.frames,
+        view.checked(image_id)
+    }
+
+    /// A row that was drawn, with the same promises checked.
+    pub(crate) fn of_drawn(row: &'a DrawnRow, image_id: u32) -> Result<Self, Problem> {
+        let view = Self {
+            id: &row.id,
+            tokens: &row.tokens,
+            token_count: row.token_count,
+            frames_per_image: &row.frames_per_image,
+            pictures: Pictures::Drawn(&row.pictures),
+        };
+        view.checked(image_id)
+    }
+
+    fn checked(self, image_id: u32) -> Result<Self, Problem> {
+        let problem = row_problem(
+            self.tokens,
+            self.token_count,
+            self.frames_per_image,
+            self.pictures.len(),
             image_id,
-        ) {
-            Some(problem) => Err(problem),
-            None => Ok(view),
-        }
+        );
+        problem.map_or(Ok(self), Err)
     }
 
     /// The encoded picture of frame `frame`, counted over all images of the row.
-    pub(crate) fn frame(&self, frame: usize) -> Result<&'a [u8], Problem> {
-        picture(self.images, self.first_frame + frame)
-            .ok_or_else(|| format!("picture {frame} is null"))
+    fn frame(&self, frame: usize) -> Result<&'a [u8], Problem> {
+        match self.pictures {
+            Pictures::Column(images, first, _) => picture(images, first + frame),
+            Pictures::Drawn(pictures) => pictures.get(frame).map(|picture| &**picture),
+        }
+        .ok_or_else(|| format!("picture {frame} is null"))
+    }
+
+    /// The same without a copy and without a tie to the batch.
+    pub(crate) fn encoded_frame(&self, frame: usize) -> Result<EncodedPicture, Problem> {
+        let bytes = self.frame(frame)?;
+        match self.pictures {
+            Pictures::Column(images, ..) => Ok(EncodedPicture::part_of(images, bytes)),
+            Pictures::Drawn(pictures) => Ok(pictures[frame].clone()),
+        }
     }
 }
 
-/// The row `row` of a batch, as [`RowView::of`] but whole.
+/// The row `row` of a batch whose columns have the types of [`crate::sequences_schema`] and stand
+/// in its order, as [`RowView::of`] but whole.
 pub(crate) fn sequence(
     batch: &RecordBatch,
     row: usize,
     image_id: u32,
 ) -> Result<SequenceRow, Problem> {
-    let view = RowView::of(batch, row, image_id)?;
     let [
-        _,
+        id,
         source,
-        _,
-        _,
+        tokens,
+        token_count,
         images,
-        _,
+        frames_per_image,
         frame_times,
         document_id,
         window_start,
@@ -182,6 +246,12 @@ pub(crate) fn sequence(
     else {
         return Err(format!("it has {} columns", batch.num_columns()));
     };
+    let view = RowView::of_columns(
+        [id, tokens, token_count, images, frames_per_image],
+        row,
+        image_id,
+    )?;
+    let first_frame = items(images, row).start;
     let names = values(images).as_struct().column(1);
     let window_start = window_start.as_primitive::<Int64Type>().value(row);
     let row = SequenceRow {
@@ -189,10 +259,10 @@ pub(crate) fn sequence(
         source: required_text(source, row, "source")?.to_owned(),
         tokens: view.tokens.to_vec(),
         token_count: view.token_count,
-        images: (0..view.frames)
+        images: (0..view.pictures.len())
             .map(|frame| {
                 Ok(SequenceImage {
-                    name: text(names, view.first_frame + frame)
+                    name: text(names, first_frame + frame)
                         .unwrap_or_default()
                         .to_owned(),
                     bytes: Arc::from(view.frame(frame)?),

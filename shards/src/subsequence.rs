@@ -1,6 +1,7 @@
 //! Windows: the training unit of the paper.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use m3w_document::DocumentId;
 use rand::RngExt;
@@ -48,54 +49,93 @@ pub fn subsequence(
     window_index: usize,
     config: &Config,
 ) -> Option<Subsequence> {
-    let starts = UsefulStarts::of(tokenized, config.sequence_length);
-    if window_index >= starts.count {
-        return None;
-    }
-    // Drawing without replacement: the draws up to this one are made again, which keeps the
-    // function pure. Windows per document are few.
-    let mut random = generator(seed, "window", &[&tokenized.document_id.0]);
-    let mut drawn = BTreeSet::new();
-    let start = loop {
-        let rank = random.random_range(0..starts.count);
-        if drawn.insert(rank) && drawn.len() == window_index + 1 {
-            break starts.start(rank)?;
-        }
-    };
-    Some(cut(tokenized, start, window_index, config))
-}
-
-/// The window that begins at `start`.
-fn cut(tokenized: &Tokenized, start: usize, window_index: usize, config: &Config) -> Subsequence {
-    let end = tokenized.ids.len().min(start + config.sequence_length);
-    let special = tokenized.special;
-    let mut tokens = Vec::with_capacity(config.sequence_length);
-    let mut image_tokens = 0;
-    for &id in &tokenized.ids[start..end] {
-        if id == special.image {
-            image_tokens += 1;
-            if image_tokens > config.images_per_sequence {
-                continue;
-            }
-        }
-        tokens.push(id);
-    }
-    let token_count = tokens.len();
-    tokens.resize(config.sequence_length, special.pad);
-    let images = tokenized
+    let positions: Vec<usize> = tokenized
         .images
         .iter()
-        .filter(|image| (start..end).contains(&image.position))
-        .take(config.images_per_sequence)
-        .cloned()
+        .map(|image| image.position)
         .collect();
-    Subsequence {
+    let window = Layout {
+        document_id: tokenized.document_id,
+        ids: &tokenized.ids,
+        image_positions: &positions,
+        special: &tokenized.special,
+    }
+    .window(seed, window_index, config)?;
+    Some(Subsequence {
         document_id: tokenized.document_id,
         window_index,
-        window_start: start,
-        tokens,
-        token_count,
-        images,
+        window_start: window.start,
+        tokens: window.tokens,
+        token_count: window.token_count,
+        images: tokenized.images[window.images].to_vec(),
+    })
+}
+
+/// The tokens of a document, borrowed: what the draw of a window hangs on.
+pub(crate) struct Layout<'a> {
+    pub(crate) document_id: DocumentId,
+    pub(crate) ids: &'a [u32],
+    /// Indices of `<image>` among the ids.
+    pub(crate) image_positions: &'a [usize],
+    pub(crate) special: &'a SpecialIds,
+}
+
+/// A window of a [`Layout`]; of [`Subsequence`] what does not concern pictures.
+pub(crate) struct Window {
+    pub(crate) start: usize,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) token_count: usize,
+    /// Which of the document's images.
+    pub(crate) images: Range<usize>,
+}
+
+impl Layout<'_> {
+    /// As [`subsequence`].
+    pub(crate) fn window(&self, seed: u64, index: usize, config: &Config) -> Option<Window> {
+        let starts = UsefulStarts::of(self, config.sequence_length);
+        if index >= starts.count {
+            return None;
+        }
+        // Drawing without replacement: the draws up to this one are made again, which keeps the
+        // function pure. Windows per document are few.
+        let mut random = generator(seed, "window", &[&self.document_id.0]);
+        let mut drawn = BTreeSet::new();
+        let start = loop {
+            let rank = random.random_range(0..starts.count);
+            if drawn.insert(rank) && drawn.len() == index + 1 {
+                break starts.start(rank)?;
+            }
+        };
+        Some(self.cut(start, config))
+    }
+
+    /// The window that begins at `start`.
+    fn cut(&self, start: usize, config: &Config) -> Window {
+        let end = self.ids.len().min(start + config.sequence_length);
+        let mut tokens = Vec::with_capacity(config.sequence_length);
+        let mut image_tokens = 0;
+        for &id in &self.ids[start..end] {
+            if id == self.special.image {
+                image_tokens += 1;
+                if image_tokens > config.images_per_sequence {
+                    continue;
+                }
+            }
+            tokens.push(id);
+        }
+        let token_count = tokens.len();
+        tokens.resize(config.sequence_length, self.special.pad);
+        let rank = |token| {
+            self.image_positions
+                .partition_point(|position| *position < token)
+        };
+        let first = rank(start);
+        Window {
+            start,
+            tokens,
+            token_count,
+            images: first..rank(end).min(first + config.images_per_sequence),
+        }
     }
 }
 
@@ -106,33 +146,33 @@ struct UsefulStarts {
 }
 
 impl UsefulStarts {
-    fn of(tokenized: &Tokenized, length: usize) -> Self {
-        let last_start = tokenized.ids.len().saturating_sub(length);
-        let mut ranges = Vec::with_capacity(tokenized.images.len());
+    fn of(layout: &Layout<'_>, length: usize) -> Self {
+        let last_start = layout.ids.len().saturating_sub(length);
+        let mut ranges = Vec::with_capacity(layout.image_positions.len());
         let mut first_start = 0;
         let mut word = 0;
         // The first image of a window is kept and has the least distance to a word after any of
         // its images, so a start is useful exactly if the first image from there on, and the first
         // word behind that, are both within the window.
-        for image in &tokenized.images {
+        for &image in layout.image_positions {
             // The word behind one image is the word behind the next one too, or stands before it.
-            word = word.max(image.position + 1);
-            while tokenized
+            word = word.max(image + 1);
+            while layout
                 .ids
                 .get(word)
-                .is_some_and(|id| tokenized.special.contains(*id))
+                .is_some_and(|id| layout.special.contains(*id))
             {
                 word += 1;
             }
-            if word == tokenized.ids.len() {
+            if word == layout.ids.len() {
                 break;
             }
             let first = first_start.max((word + 1).saturating_sub(length));
-            let end = image.position.min(last_start) + 1;
+            let end = image.min(last_start) + 1;
             if first < end {
                 ranges.push(first..end);
             }
-            first_start = image.position + 1;
+            first_start = image + 1;
         }
         let count = ranges.iter().map(ExactSizeIterator::len).sum();
         Self { ranges, count }

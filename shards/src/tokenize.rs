@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use m3w_document::{Document, DocumentId, Element, Image, Media};
-use url::Url;
 
 use crate::{Error, SpecialIds, Tokenizer};
 
@@ -68,52 +67,121 @@ const MAX_FRAMES: usize = 255;
 ///
 /// [`Error::Encode`] if the tokenizer fails on a text.
 pub fn tokenize(document: &Document<Image>, tokenizer: &Tokenizer) -> Result<Tokenized, Error> {
+    let pieces = pieces(parts(document));
+    let ids = token_ids(&pieces, tokenizer)?;
     let special = tokenizer.special_ids();
-    let mut ids = vec![special.bos];
-    let mut images: Vec<TokenizedImage> = Vec::new();
-    let mut text = String::new();
-    // The video whose frame stands right before.
-    let mut last_video: Option<&Url> = None;
-    for element in &document.elements {
-        match element {
-            Element::Text(block) => {
-                last_video = None;
-                if !text.is_empty() {
-                    text.push('\n');
-                }
-                text.push_str(&block.content);
-            }
-            Element::Image(image) => {
-                let video = match &image.reference.media {
-                    Media::Frame { source } => Some(source),
-                    _ => None,
-                };
-                let goes_on = video.is_some() && video == std::mem::replace(&mut last_video, video);
-                if let Some(clip) = images.last_mut().filter(|_| goes_on)
-                    && clip.frames.len() < MAX_FRAMES
-                {
-                    clip.frames.push(TokenizedFrame::of(image));
-                    continue;
-                }
-                ids.extend(tokenizer.encode_text(&text)?);
-                text.clear();
-                ids.push(special.eoc);
-                images.push(TokenizedImage {
-                    position: ids.len(),
-                    frames: vec![TokenizedFrame::of(image)],
-                });
-                ids.push(special.image);
-            }
-        }
-    }
-    ids.extend(tokenizer.encode_text(&text)?);
-    ids.extend([special.eoc, special.eos]);
+    let images = pieces.into_iter().filter_map(|piece| match piece {
+        Piece::Image(frames) => Some(frames.into_iter().map(TokenizedFrame::of).collect()),
+        Piece::Text(_) => None,
+    });
+    let positions = image_positions(&ids, &special);
+    let images = positions
+        .into_iter()
+        .zip(images)
+        .map(|(position, frames)| TokenizedImage { position, frames })
+        .collect();
     Ok(Tokenized {
         document_id: document.id,
         ids,
         images,
         special,
     })
+}
+
+/// What of a document becomes tokens together, in order; an image is an `I`.
+pub(crate) enum Piece<'a, I> {
+    /// Neighbouring texts.
+    Text(Vec<&'a str>),
+    /// An image, or the frames of a clip.
+    Image(Vec<I>),
+}
+
+/// An element of a document.
+pub(crate) enum Part<'a, I> {
+    /// A text.
+    Text(&'a str),
+    /// An image, and the video it is a frame of.
+    Image(I, Option<&'a str>),
+}
+
+fn parts(document: &Document<Image>) -> impl Iterator<Item = Part<'_, &Image>> {
+    document.elements.iter().map(|element| match element {
+        Element::Text(text) => Part::Text(&text.content),
+        Element::Image(image) => {
+            let video = match &image.reference.media {
+                Media::Frame { source } => Some(source.as_str()),
+                _ => None,
+            };
+            Part::Image(image, video)
+        }
+    })
+}
+
+/// Elements put together to pieces.
+pub(crate) fn pieces<'a, I>(parts: impl Iterator<Item = Part<'a, I>>) -> Vec<Piece<'a, I>> {
+    let mut pieces = Vec::new();
+    // The video whose frame stands right before.
+    let mut last_video: Option<&str> = None;
+    for part in parts {
+        match part {
+            Part::Text(text) => {
+                last_video = None;
+                if let Some(Piece::Text(blocks)) = pieces.last_mut() {
+                    blocks.push(text);
+                } else {
+                    pieces.push(Piece::Text(vec![text]));
+                }
+            }
+            Part::Image(image, video) => {
+                let goes_on = video.is_some() && video == std::mem::replace(&mut last_video, video);
+                match pieces.last_mut() {
+                    Some(Piece::Image(frames)) if goes_on && frames.len() < MAX_FRAMES => {
+                        frames.push(image);
+                    }
+                    _ => pieces.push(Piece::Image(vec![image])),
+                }
+            }
+        }
+    }
+    pieces
+}
+
+/// The token ids of a document in pieces.
+///
+/// # Errors
+///
+/// As [`tokenize`].
+pub(crate) fn token_ids<I>(
+    pieces: &[Piece<'_, I>],
+    tokenizer: &Tokenizer,
+) -> Result<Vec<u32>, Error> {
+    let special = tokenizer.special_ids();
+    let mut ids = vec![special.bos];
+    for piece in pieces {
+        match piece {
+            Piece::Text(blocks) => {
+                let mut text = String::new();
+                for block in blocks {
+                    if !text.is_empty() {
+                        text.push('\n');
+                    }
+                    text.push_str(block);
+                }
+                ids.extend(tokenizer.encode_text(&text)?);
+            }
+            Piece::Image(_) => ids.extend([special.eoc, special.image]),
+        }
+    }
+    ids.extend([special.eoc, special.eos]);
+    Ok(ids)
+}
+
+/// Where the images stand among the ids of a document.
+pub(crate) fn image_positions(ids: &[u32], special: &SpecialIds) -> Vec<usize> {
+    let positions = ids.iter().enumerate();
+    positions
+        .filter_map(|(position, id)| (*id == special.image).then_some(position))
+        .collect()
 }
 
 /// A file name for an image, the same for the same content.

@@ -4,14 +4,18 @@
     python shards/tests/read_exports.py CORPUS FORMAT EXPORT [FORMAT EXPORT ...]
 
 FORMAT is a name that `m3w export --to` takes, EXPORT the folder it wrote. Prints a line for each.
+MDS is read by the package `mosaicml-streaming` where it is installed; it wants gigabytes, so
+elsewhere a few lines stand in for it that read what the format says.
 Exit code 1 where a text, a picture or a place differs.
 """
 
 import base64
+import importlib.util
 import io
 import json
 import pathlib
 import re
+import struct
 import sys
 import tempfile
 
@@ -123,12 +127,70 @@ def check_webdataset(pages, folder):
     return len(found)
 
 
+def mds_samples(folder):
+    """The samples of MosaicML shards, pictures encoded."""
+    index = json.loads((folder / "index.json").read_text())
+    for shard in index["shards"]:
+        data = (folder / shard["raw_data"]["basename"]).read_bytes()
+        check(len(data) == shard["raw_data"]["bytes"], f"{shard['raw_data']}: {len(data)} bytes")
+        number = lambda place: struct.unpack_from("<I", data, place)[0]
+        check(number(0) == shard["samples"], f"{shard['raw_data']}: {number(0)} samples")
+        check(number(4 * number(0) + 4) == len(data), f"{shard['raw_data']}: bytes behind the last")
+        for sample in range(number(0)):
+            start = number(4 * sample + 4)
+            columns = shard["column_names"]
+            place = start + 4 * len(columns)
+            row = {}
+            for column, name in enumerate(columns):
+                length = number(start + 4 * column)
+                row[name] = data[place : place + length]
+                place += length
+            check(place == number(4 * sample + 8), f"{shard['raw_data']}: sample {sample} is short")
+            row["images"] = mds_list(row["images"])
+            row["texts"] = json.loads(row["texts"])
+            yield row | {"id": row["id"].decode(), "url": row["url"].decode()}
+
+
+def mds_list(data):
+    _, count = struct.unpack_from("<II", data)
+    lengths = struct.unpack_from(f"<{count}I", data, 8)
+    held, place = [], 8 + 4 * count
+    for length in lengths:
+        held.append(data[place : place + length])
+        place += length
+    return held
+
+
+def streamed_samples(folder):
+    """The same by the reader that the format is for."""
+    import streaming.base.format.mds.encodings as encodings
+    from streaming import StreamingDataset
+
+    # What a picture was encoded as shows only before it is decoded.
+    encodings.JPEG.decode = lambda self, data: data
+    return list(StreamingDataset(local=str(folder), shuffle=False, batch_size=1, validate_hash="sha256"))
+
+
+def check_mds(pages, folder):
+    has_reader = importlib.util.find_spec("streaming") is not None
+    found = streamed_samples(folder) if has_reader else list(mds_samples(folder))
+    check(len(found) == len(pages), f"{len(found)} samples for {len(pages)} documents")
+    for (name, elements), sample in zip(pages, found):
+        check(sample["id"] == name and sample["url"], f"{name}: {sample['id']}, {sample['url']}")
+        texts = [element if isinstance(element, str) else None for element in elements]
+        check(sample["texts"] == texts, f"{name}: {sample['texts']}")
+        pictures = [element["bytes"] for element in elements if isinstance(element, dict)]
+        check(sample["images"] == pictures, f"{name}: other pictures")
+    return len(found)
+
+
 CHECKS = {
     "obelics": check_obelics,
     "obelics-images": check_obelics,
     "openflamingo": check_open_flamingo,
     "openflamingo-text": check_open_flamingo,
     "webdataset": check_webdataset,
+    "mds": check_mds,
 }
 
 

@@ -101,7 +101,7 @@ fn host(item: &Item) -> Option<String> {
             ..
         }) => url.host_str().map(str::to_owned),
         Item::Pair(pair) => pair.url().and_then(Url::host_str).map(str::to_owned),
-        Item::Archived(_) | Item::Page(_) | Item::Refused(_) => None,
+        Item::Archived(_) | Item::Page(_) | Item::Document(_) | Item::Refused(_) => None,
     }
 }
 

@@ -39,6 +39,8 @@ enum Format {
     OpenflamingoText,
     /// Tars of pictures with captions, as img2dataset writes them
     Webdataset,
+    /// Shards for MosaicML's streaming, and their index
+    Mds,
 }
 
 impl Export {
@@ -50,6 +52,7 @@ impl Export {
             Format::Openflamingo => ExportFormat::OpenFlamingo,
             Format::OpenflamingoText => ExportFormat::OpenFlamingoText,
             Format::Webdataset => ExportFormat::Webdataset,
+            Format::Mds => ExportFormat::Mds,
         };
         let report = export(&self.data, format, &self.out, self.samples_per_file)?;
         let mut out = std::io::stdout();

@@ -98,6 +98,38 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
+/// The files that paths and patterns name whose names end in one of `endings`: of a folder and of
+/// a pattern those that do, each in the order of their names.
+pub(crate) fn files_with(paths: &[PathBuf], endings: &[&str]) -> Result<Vec<PathBuf>> {
+    ensure!(!paths.is_empty(), "no input was named");
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.to_ascii_lowercase();
+        endings.iter().any(|ending| name.ends_with(ending))
+    };
+    let mut files = Vec::new();
+    for path in paths {
+        let found = if path.is_file() {
+            vec![path.clone()]
+        } else if path.is_dir() {
+            listed(path)?
+        } else if has_signs(path.file_name().unwrap_or_default().as_encoded_bytes()) {
+            matching(path)?
+        } else {
+            bail!("cannot read {}: there is no such file", path.display());
+        };
+        let before = files.len();
+        files.extend(found.into_iter().filter(is_one));
+        ensure!(
+            files.len() > before,
+            "{} names no file that ends in {}",
+            path.display(),
+            endings.join(", ")
+        );
+    }
+    Ok(files)
+}
+
 fn file(path: &Path) -> Result<Input> {
     if is_archive(path) {
         Ok(Input::Archive(path.to_owned()))

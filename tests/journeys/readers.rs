@@ -46,6 +46,7 @@ fn exports_hold_the_documents_for_the_readers_they_are_for() {
         "openflamingo",
         "openflamingo-text",
         "webdataset",
+        "mds",
     ] {
         let out = folder.path().join(format);
         let export = Command::new(env!("CARGO_BIN_EXE_m3w"))
@@ -62,7 +63,7 @@ fn exports_hold_the_documents_for_the_readers_they_are_for() {
         + &String::from_utf8_lossy(&output.stderr);
     println!("{said}");
     assert!(output.status.success(), "{said}");
-    assert_eq!(said.matches(" samples").count(), 5, "{said}");
+    assert_eq!(said.matches(" samples").count(), 6, "{said}");
 }
 
 /// Needs `mlcroissant` besides.

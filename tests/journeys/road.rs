@@ -1,10 +1,12 @@
 //! The whole road: pages, shards, training, an answer.
 
+use std::path::Path;
+
 use m3w::demo::{build_site, captions, report, train_tiny};
 use m3w::document::{Document, Element, Image, TextRole};
-use m3w::shards::{DocumentReader, SequenceReader};
+use m3w::shards::{DocumentReader, Manifest, SequenceReader};
 
-use super::site::{never, shared_corpus};
+use super::site::{m3w, never, shared_corpus};
 
 fn documents() -> Vec<Document<Image>> {
     let mut paths: Vec<_> = std::fs::read_dir(shared_corpus().join("documents"))
@@ -113,4 +115,53 @@ fn the_demonstration_learns_goes_on_and_answers() {
         assert!(caption.picture.exists() && !caption.expected.is_empty());
         assert!(!caption.generated.is_empty());
     }
+}
+
+/// The loss of each step.
+fn losses(run: &Path) -> Vec<String> {
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = metrics.lines();
+    lines
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["loss"].to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn training_on_fresh_windows_needs_no_rows_and_goes_on_as_if_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let corpus = folder.path().join("corpus");
+    std::fs::create_dir_all(corpus.join("documents")).unwrap();
+    // The documents alone.
+    let mut manifest = Manifest::load(shared_corpus()).unwrap();
+    for entry in &manifest.documents {
+        let path = shared_corpus().join(&entry.path);
+        std::fs::copy(path, corpus.join(&entry.path)).unwrap();
+    }
+    let tokenizer = shared_corpus().join("tokenizer.json");
+    std::fs::copy(tokenizer, corpus.join("tokenizer.json")).unwrap();
+    manifest.sequences.clear();
+    manifest.save(&corpus).unwrap();
+
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/train-tiny.toml");
+    let train = |out: &str, steps: usize| {
+        let out = folder.path().join(out);
+        let (data, steps) = (corpus.display().to_string(), format!("run.steps={steps}"));
+        let output = m3w(&[
+            &["train", "--quiet", "--config", config, "--data", &data],
+            &["--set", "loader.fresh_windows={sequence_length=48}"][..],
+            &["--set", "loader.shuffle_buffer=4", "--set", &steps],
+            &["--out", &out.display().to_string()],
+        ]
+        .concat());
+        assert!(output.status.success(), "{output:?}");
+        losses(&out)
+    };
+    // Six steps of eight rows are more than one epoch.
+    let whole = train("whole", 6);
+    assert_eq!(whole.len(), 6);
+    train("parts", 2);
+    assert_eq!(train("parts", 6), whole);
 }

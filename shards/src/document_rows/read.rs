@@ -140,8 +140,15 @@ pub(crate) fn with_empty_pictures(batch: &RecordBatch) -> Result<RecordBatch, Pr
 /// The bytes of a picture in a flattened column, if there is one.
 pub(crate) fn picture(column: &ArrayRef, index: usize) -> Option<&[u8]> {
     let column = column.as_struct();
-    let bytes = column.column(0).as_binary::<i32>();
-    (column.is_valid(index) && bytes.is_valid(index)).then(|| bytes.value(index))
+    let bytes = column.column(0);
+    if !(column.is_valid(index) && bytes.is_valid(index)) {
+        return None;
+    }
+    // The loader reads views, which are parts of what was read from the file.
+    Some(match bytes.as_binary_view_opt() {
+        Some(views) => views.value(index),
+        None => bytes.as_binary::<i32>().value(index),
+    })
 }
 
 fn element(

@@ -7,10 +7,12 @@
 //! | [`ExportFormat::OpenFlamingo`] | OpenFlamingo `--mmc4_shards` | a document, as in mmc4 |
 //! | [`ExportFormat::OpenFlamingoText`] | the same | a document, as in its generated sequences |
 //! | [`ExportFormat::Webdataset`] | img2dataset's readers, OpenCLIP, OpenFlamingo `--laion_shards` | a picture with its caption |
+//! | [`ExportFormat::Mds`] | MosaicML's `streaming` | a document; images are pictures |
 //!
 //! Order, texts, pictures and places are those of the documents; what a format cannot hold is
 //! counted in the [`ExportReport`].
 
+mod mds;
 mod obelics;
 mod open_flamingo;
 mod pairs;
@@ -42,6 +44,9 @@ pub enum ExportFormat {
     OpenFlamingoText,
     /// Tars of `.jpg`, `.txt` and `.json`: each image that has a caption or an alternative text.
     Webdataset,
+    /// Shards of MosaicML's streaming: `texts` with null where an image stands, the pictures of
+    /// `images` in that order, `id` and `url`.
+    Mds,
 }
 
 /// What an export did.
@@ -63,6 +68,11 @@ trait Target {
     fn write(&mut self, document: &Document<Image>, report: &mut ExportReport)
     -> Result<(), Error>;
 
+    /// Whether the file should take no more, however few samples it has.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Completes the file.
     fn finish(self: Box<Self>) -> Result<FileEntry, Error>;
 }
@@ -70,7 +80,7 @@ trait Target {
 /// Writes the documents of the corpus in `directory` into the folder `out`, at most
 /// `samples_per_file` samples (and the rest of a document) in a file.
 ///
-/// Memory: one document and, for Parquet, one row group. The same corpus gives the same bytes. A
+/// Memory: one document and, for Parquet and MDS, 64 MiB of those before it. The same corpus gives the same bytes. A
 /// file appears under its name when it is whole.
 ///
 /// # Errors
@@ -110,9 +120,8 @@ pub fn export(
             };
             target.write(&document, &mut report)?;
             report.documents += 1;
-            if report.samples - *first_sample >= samples_per_file
-                && let Some((target, _)) = open.take()
-            {
+            let is_full = report.samples - *first_sample >= samples_per_file || target.is_full();
+            if is_full && let Some((target, _)) = open.take() {
                 report.files.push(target.finish()?);
             }
         }
@@ -120,12 +129,16 @@ pub fn export(
     if let Some((target, _)) = open {
         report.files.push(target.finish()?);
     }
+    if format == ExportFormat::Mds {
+        mds::write_index(out, &report.files)?;
+    }
     Ok(report)
 }
 
 fn path(format: ExportFormat, out: &Path, number: usize) -> PathBuf {
     let extension = match format {
         ExportFormat::Obelics | ExportFormat::ObelicsImages => "parquet",
+        ExportFormat::Mds => "mds",
         _ => "tar",
     };
     out.join(format!("{number:05}.{extension}"))
@@ -138,6 +151,7 @@ fn create(format: ExportFormat, path: &Path) -> Result<Box<dyn Target>, Error> {
         ExportFormat::OpenFlamingo => Box::new(open_flamingo::MatrixFile::create(path)?),
         ExportFormat::OpenFlamingoText => Box::new(open_flamingo::TextFile::create(path)?),
         ExportFormat::Webdataset => Box::new(pairs::PairFile::create(path)?),
+        ExportFormat::Mds => Box::new(mds::MdsFile::create(path)),
     })
 }
 

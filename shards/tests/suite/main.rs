@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod encoded;
+mod fresh_windows;
 mod loading;
 mod mixing;
 mod round_trip;

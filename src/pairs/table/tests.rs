@@ -20,7 +20,7 @@ fn outcomes(name: &str, content: &[u8], columns: &Columns) -> Result<Vec<String>
             Ok(match pair {
                 Ok(pair) => match pair.media {
                     Media::Url(url) => format!("{url} {}", pair.caption),
-                    Media::Stored(_) => "stored".to_owned(),
+                    Media::Stored(_) | Media::Held(_) => "stored".to_owned(),
                 },
                 Err(reason) => reason.name.into_owned(),
             })
