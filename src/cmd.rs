@@ -27,6 +27,7 @@ mod tokenizer;
 mod train;
 mod verify;
 mod view;
+mod what_if;
 
 /// Turns the web into training data for visual language models, and trains a Flamingo on it
 #[derive(Debug, Parser)]
@@ -45,6 +46,7 @@ enum Command {
     Align(align::Align),
     Pack(pack::Pack),
     Stats(stats::Stats),
+    WhatIf(what_if::WhatIf),
     View(view::View),
     Audit(audit::Audit),
     Verify(verify::Verify),
@@ -73,6 +75,7 @@ impl Cli {
             Command::Align(command) => command.run(),
             Command::Pack(command) => command.run(),
             Command::Stats(command) => command.run(),
+            Command::WhatIf(command) => command.run(),
             Command::View(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Verify(command) => command.run(),

@@ -26,4 +26,5 @@ mod journeys {
     mod stored_pages;
     mod video_programs;
     mod warc;
+    mod what_if;
 }

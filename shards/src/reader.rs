@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::PageIndexPolicy;
 
 use crate::columns::Problem;
-use crate::document_rows::document;
+use crate::document_rows::{document, with_empty_pictures};
 use crate::guard::catch_panic;
 use crate::rows::SequenceRow;
 use crate::schema::{self, SCHEMA_VERSION};
@@ -33,6 +33,7 @@ pub(crate) const BATCH_ROWS: usize = 16;
 #[derive(Debug)]
 pub struct DocumentReader {
     rows: Rows,
+    has_pictures: bool,
 }
 
 impl DocumentReader {
@@ -46,6 +47,21 @@ impl DocumentReader {
         let shard = open_documents(path)?;
         Ok(Self {
             rows: Rows::new(shard, &schema::documents_schema())?,
+            has_pictures: true,
+        })
+    }
+
+    /// Opens the shard for everything but the bytes of pictures, which are most of it: those of
+    /// each image come as none.
+    ///
+    /// # Errors
+    ///
+    /// As [`DocumentReader::open`].
+    pub fn open_without_pictures(path: &Path) -> Result<Self, Error> {
+        let shard = open_documents(path)?;
+        Ok(Self {
+            rows: Rows::new(shard, &schema::documents_schema_without_pictures())?,
+            has_pictures: false,
         })
     }
 
@@ -62,6 +78,7 @@ impl DocumentReader {
         shard.check_schema(&expected)?;
         Ok(Self {
             rows: Rows::selected(shard, &expected, rows)?,
+            has_pictures: true,
         })
     }
 
@@ -76,7 +93,13 @@ impl Iterator for DocumentReader {
     type Item = Result<Document<Image>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.rows.next_with(document)
+        if self.has_pictures {
+            return self.rows.next_with(document);
+        }
+        self.rows.next_with(|batch, row| {
+            let row = batch.slice(row, 1);
+            document(&with_empty_pictures(&row)?, 0)
+        })
     }
 }
 

@@ -14,9 +14,6 @@ use crate::{Error, schema};
 
 /// Rows decoded at a time where nothing is damaged.
 const BATCH_ROWS: usize = 16;
-/// The column of the pictures' bytes.
-const PICTURES: &str = "images";
-
 /// A row of a damaged shard.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Salvaged {
@@ -47,10 +44,7 @@ pub fn salvage_documents<E: From<Error>>(
         .or_else(|_| Shard::open_with(path, schema::DOCUMENTS, ArrowReaderOptions::new()))?;
     let whole = schema::documents_schema();
     shard.check_schema(&whole)?;
-    let wordy = (0..whole.fields().len()).filter(|index| whole.field(*index).name() != PICTURES);
-    let wordy = whole
-        .project(&wordy.collect::<Vec<_>>())
-        .map_err(|error| Error::parquet(path, error))?;
+    let wordy = schema::documents_schema_without_pictures();
     for (group, rows) in shard.group_rows()?.into_iter().enumerate() {
         let mut read = 0;
         let batches = shard.batches(&whole, Some(vec![group]), BATCH_ROWS);

@@ -107,6 +107,16 @@ pub(crate) fn warc_fields() -> Fields {
     ])
 }
 
+/// The same without the column of pictures' bytes.
+pub(crate) fn documents_schema_without_pictures() -> Schema {
+    let whole = documents_schema();
+    let fields = whole
+        .fields()
+        .iter()
+        .filter(|field| field.name() != "images");
+    Schema::new(fields.cloned().collect::<Vec<_>>())
+}
+
 /// The `documents` form: a page, whole.
 ///
 /// Exactly one of `texts[i]`, `images[i]` is set; `text_roles[i]` is set with the text and

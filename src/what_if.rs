@@ -1,0 +1,234 @@
+//! What other thresholds would leave of a corpus, told from what is stored: nothing is fetched or
+//! read again.
+//!
+//! Every page that was read has its scores, with its document or with its outcome, so the rules on
+//! text are asked again as a build asks them. Kept images have their sizes. Two things are not
+//! known, and are counted by themselves instead of guessed: the images of a page whose text was not
+//! good enough were never fetched, and an image that was dropped by one rule was not asked the next.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use m3w_document::filter::{self, text::Scores};
+use m3w_document::{Document, Image, Reason, Tally, Verdict};
+use m3w_shards::{DocumentReader, Manifest};
+use serde::Serialize;
+
+use crate::config::{BuildConfig, FilterConfig, assign, put_over};
+use crate::corpus::Run;
+use crate::outcomes::{OutcomeLine, lines};
+use crate::unit::Unit;
+
+/// A page that other thresholds would keep, if it has images: they were not fetched.
+pub const NOT_FETCHED: &str = "unknown/images-not-fetched";
+/// An image that passes the rule by which it was dropped; the rules after that were not asked.
+pub const NOT_ASKED: &str = "unknown/rules-not-asked";
+
+/// The counts of a corpus under its own thresholds and under others.
+#[derive(Debug, Serialize)]
+pub struct WhatIf {
+    /// As it was built.
+    pub before: Tally,
+    /// Under the other thresholds.
+    pub after: Tally,
+}
+
+/// The corpus' configuration with other filters: those of a file, then single settings.
+///
+/// # Errors
+///
+/// If a setting is not one of `filter`, or not of its type.
+pub fn with_filters(
+    config: &BuildConfig,
+    file: Option<&Path>,
+    assignments: &[String],
+) -> Result<FilterConfig> {
+    let mut settings = toml::Table::new();
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let table = text
+            .parse()
+            .with_context(|| format!("{} is not TOML", path.display()))?;
+        put_over(&mut settings, table);
+    }
+    for assignment in assignments {
+        assign(&mut settings, assignment)?;
+    }
+    if let Some(key) = settings.keys().find(|key| *key != "filter") {
+        bail!(
+            "`{key}` decides what is fetched or how it is read, and needs another build: only \
+             `filter.*` can be tried on what is stored"
+        );
+    }
+    let mut table = toml::Table::try_from(config).context("cannot write the configuration")?;
+    put_over(&mut table, settings);
+    let changed: BuildConfig = table.try_into()?;
+    Ok(changed.filter)
+}
+
+/// Counts the corpus in `root` anew. Memory is one document without its pictures.
+///
+/// # Errors
+///
+/// If a shard or a list of outcomes cannot be read.
+pub fn what_if(
+    root: &Path,
+    manifest: &Manifest,
+    run: &Run,
+    filter: &FilterConfig,
+) -> Result<WhatIf> {
+    let unit = run.config.unit();
+    let mut judge = Judge {
+        unit,
+        filter,
+        before: &run.config.filter,
+        counts: WhatIf {
+            before: Tally::default(),
+            after: Tally::default(),
+        },
+    };
+    for (documents, outcomes) in manifest.documents.iter().zip(&manifest.outcomes) {
+        let path = root.join(&documents.path);
+        let mut documents = DocumentReader::open_without_pictures(&path)?;
+        for line in lines(&root.join(&outcomes.path))? {
+            let line = line?;
+            let document = match line.document_id {
+                Some(_) => Some(documents.next().with_context(|| {
+                    format!("{} has fewer rows than outcomes", path.display())
+                })??),
+                None => None,
+            };
+            let document = document.map(|mut document| {
+                // A corpus of an earlier version.
+                if unit == Unit::Page && document.scores.is_empty() {
+                    filter::text::measure(&mut document);
+                }
+                document
+            });
+            judge.judge(&line, document.as_ref());
+        }
+    }
+    Ok(judge.counts)
+}
+
+struct Judge<'a> {
+    unit: Unit,
+    filter: &'a FilterConfig,
+    before: &'a FilterConfig,
+    counts: WhatIf,
+}
+
+impl Judge<'_> {
+    fn judge(&mut self, line: &OutcomeLine, document: Option<&Document<Image>>) {
+        let step = self.unit.step();
+        let before = line
+            .dropped
+            .as_ref()
+            .map_or("kept".to_owned(), |reason| reason.name.to_string());
+        self.counts.before.add(format!("{step}/{before}"), 1);
+        for drop in &line.images_dropped {
+            self.counts
+                .before
+                .add(format!("image/{}", drop.reason.name), 1);
+        }
+        let after = match document {
+            Some(document) => {
+                let images = document.images().count() as u64;
+                self.counts.before.add("image/kept", images);
+                self.kept(document)
+            }
+            None => self.dropped(line, before),
+        };
+        self.counts.after.add(format!("{step}/{after}"), 1);
+        self.images(line, after == "kept");
+    }
+
+    /// What becomes of a document that was kept.
+    fn kept(&mut self, document: &Document<Image>) -> String {
+        if self.unit == Unit::Page {
+            let language = document.language.as_deref();
+            if let Some(reason) = self.text(&document.scores, language, self.filter) {
+                return reason.name.into_owned();
+            }
+        }
+        let mut kept = 0;
+        let mut dropped = Tally::default();
+        for image in document.images() {
+            match filter::image::verdict(image, &self.filter.image) {
+                Verdict::Keep if kept < self.filter.max_images => kept += 1,
+                Verdict::Keep => dropped.add("image/filter/too-many-images", 1),
+                Verdict::Drop(reason) => dropped.add(format!("image/{}", reason.name), 1),
+            }
+        }
+        self.counts.after.merge(&dropped);
+        if kept < self.filter.min_images {
+            return "filter/too-few-images".to_owned();
+        }
+        self.counts.after.add("image/kept", kept as u64);
+        "kept".to_owned()
+    }
+
+    /// What becomes of one that was dropped.
+    fn dropped(&self, line: &OutcomeLine, before: String) -> String {
+        if line.measured.is_empty() {
+            return before;
+        }
+        let measured = &line.measured;
+        let language = measured.language.as_deref();
+        match self.text(&measured.scores, language, self.filter) {
+            Some(reason) => reason.name.into_owned(),
+            // It went for its text, which now passes.
+            None if self.text(&measured.scores, language, self.before).is_some() => {
+                NOT_FETCHED.to_owned()
+            }
+            None => before,
+        }
+    }
+
+    fn text(
+        &self,
+        scores: &Scores,
+        language: Option<&str>,
+        filter: &FilterConfig,
+    ) -> Option<Reason> {
+        filter::text::verdict(scores, language, &filter.text).reason()
+    }
+
+    /// The images that were dropped, of a page that is read.
+    fn images(&mut self, line: &OutcomeLine, is_kept: bool) {
+        for drop in &line.images_dropped {
+            let reason = &drop.reason;
+            let passes = match (reason.name.as_ref(), reason.measured) {
+                ("filter/too-small", Some(side)) => {
+                    side >= f64::from(self.filter.image.min_side_px)
+                }
+                ("filter/too-narrow", Some(ratio)) => ratio <= self.filter.image.max_aspect_ratio,
+                _ => false,
+            };
+            let name = if passes && is_kept {
+                NOT_ASKED
+            } else {
+                &reason.name
+            };
+            self.counts.after.add(format!("image/{name}"), 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_filters_can_be_tried() {
+        let config = BuildConfig::default();
+        let set = |assignment: &str| with_filters(&config, None, &[assignment.to_owned()]);
+        let filter = set("filter.text.min_words=30").unwrap();
+        assert_eq!(filter.text.min_words, Some(30.0));
+        assert_eq!(filter.text.max_words, config.filter.text.max_words);
+        let refused = set("crawler.delay_ms=0").unwrap_err().to_string();
+        assert!(refused.contains("`crawler`"), "{refused}");
+        assert!(set("filter.text.min_wrods=30").is_err());
+    }
+}
