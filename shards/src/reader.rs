@@ -166,7 +166,7 @@ impl Shard {
     fn open(path: &Path, kind: &'static str) -> Result<Self, Error> {
         let file = ShardFile::open(path).map_err(Error::io(path))?;
         // Where each page stands: a page is then read with its header, at once.
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
         let footer = catch_panic(|| ArrowReaderMetadata::load(&file, options))
             .map_err(|problem| Error::parquet(path, problem))?
             .map_err(|error| Error::parquet(path, error))?;
