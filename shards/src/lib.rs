@@ -28,7 +28,8 @@
 //!
 //! **The [`Loader`]** shuffles, decodes, resizes and normalises rows into a [`Batch`] of host
 //! arrays, and can be stopped and resumed at any batch. It knows nothing of any tensor library.
-//! With [`FreshWindows`] it draws the windows itself, from documents, others in each epoch.
+//! With [`FreshWindows`] it draws the windows itself, from documents, others in each epoch; an
+//! [`EncodedLoader`] leaves the pictures as they are stored.
 //! A [`Mixture`] draws from several corpora by weight, one batch of each a step.
 //!
 //! **[`export`]** writes documents in the formats of other trainers.

@@ -34,8 +34,8 @@ pub struct LoaderConfig {
     /// Windows to draw from the corpus's documents, anew each epoch; `None` takes the windows that
     /// were packed.
     pub fresh_windows: Option<FreshWindows>,
-    /// Whether shards are mapped into memory instead of read: rows that are not decoded take half
-    /// the time. The system ends a process without a word that touches a part of a mapped file
+    /// Whether shards are mapped into memory instead of read: rows that are not decoded take a
+    /// fifth of the time. The system ends a process without a word that touches a part of a mapped file
     /// which was cut since or which the disk cannot read, so it is for local disks alone.
     pub memory_map: bool,
     /// Rows held for shuffling, encoded; whole row groups, so it is a lower bound. 0 keeps the

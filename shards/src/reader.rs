@@ -204,7 +204,7 @@ pub(crate) struct Shard {
 impl Shard {
     fn open(path: &Path, kind: &'static str) -> Result<Self, Error> {
         // Where each page stands: a page is then read with its header, at once.
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
         Self::open_with(path, kind, options)
     }
 

@@ -323,3 +323,126 @@ fn warc(general: &Value) -> Option<WarcLocation> {
         length: general["warc_record_length"].as_u64()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{GenericListBuilder, GenericStringBuilder, OffsetSizeTrait, StringArray};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    type List<'a> = Option<&'a [Option<&'a str>]>;
+
+    /// Lists of texts, as pyarrow (`i32`) or polars (`i64`) write them.
+    fn lists<O: OffsetSizeTrait>(rows: &[List<'_>]) -> ArrayRef {
+        let mut lists = GenericListBuilder::<O, _>::new(GenericStringBuilder::<O>::new());
+        for row in rows {
+            for item in row.unwrap_or_default() {
+                lists.values().append_option(*item);
+            }
+            lists.append(row.is_some());
+        }
+        Arc::new(lists.finish())
+    }
+
+    /// What is read of a file of these columns: the elements, or the reason why not.
+    fn read_back(columns: Vec<(&str, ArrayRef)>) -> Vec<Result<Vec<String>, String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part.parquet");
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns
+                .into_iter()
+                .map(|(name, column)| (name, column, true)),
+        )
+        .unwrap();
+        let file = File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        assert_eq!(count(&path).unwrap(), batch.num_rows() as u64);
+        let rows = rows(&path, &Arc::new(Budget::of(1 << 20))).unwrap();
+        rows.map(|row| {
+            let (shown, read) = row.unwrap();
+            let read = read.map_err(|reason| reason.name.into_owned())?;
+            let elements = read.document.elements.iter().map(|element| match element {
+                Element::Text(text) => text.content.clone(),
+                Element::Image(image) => {
+                    let alt = image.reference.alt.as_deref().unwrap_or_default();
+                    let is_checked = if image.checksums.is_empty() {
+                        ""
+                    } else {
+                        ", checked"
+                    };
+                    format!("<{} {alt}{is_checked}>", image.reference.url)
+                }
+            });
+            let dropped = read.dropped.iter().map(|image| format!("-{}", image.url));
+            Ok(std::iter::once(shown)
+                .chain(elements)
+                .chain(dropped)
+                .collect())
+        })
+        .collect()
+    }
+
+    fn texts(rows: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringArray::from(rows.to_vec()))
+    }
+
+    const IMAGES: List<'static> = Some(&[None, Some("https://a.test/x.jpg"), Some("no URL"), None]);
+    const TEXTS: List<'static> = Some(&[Some("one\n\ntwo"), None, None, Some(" \n")]);
+
+    #[test]
+    fn texts_and_urls_stand_in_the_order_of_the_lists_whoever_wrote_them() {
+        let hash = m3w_document::Sha256::of(b"x");
+        let metadata =
+            format!(r#"[null, {{"alt_text": " a kite ", "sha256": "{hash}"}}, {{}}, null]"#);
+        let general = r#"{"url": "https://a.test/page"}"#;
+        let expected = [
+            "https://a.test/page",
+            "one\n\ntwo",
+            "<https://a.test/x.jpg a kite, checked>",
+            "-no URL",
+        ];
+        for (images, words) in [
+            (lists::<i32>(&[IMAGES]), lists::<i32>(&[TEXTS])),
+            (lists::<i64>(&[IMAGES]), lists::<i64>(&[TEXTS])),
+        ] {
+            let found = read_back(vec![
+                ("texts", words),
+                ("general_metadata", texts(&[Some(general)])),
+                ("images", images),
+                ("metadata", texts(&[Some(&metadata)])),
+            ]);
+            assert_eq!(found, [Ok(expected.map(str::to_owned).to_vec())]);
+        }
+    }
+
+    #[test]
+    fn rows_that_are_no_documents_say_why_and_cost_no_other() {
+        let images = lists::<i32>(&[
+            None,
+            Some(&[None]),
+            Some(&[Some("https://a.test/x.jpg")]),
+            IMAGES,
+        ]);
+        let words = lists::<i32>(&[TEXTS, TEXTS, Some(&[Some("both")]), TEXTS]);
+        let found = read_back(vec![("images", images), ("texts", words)]);
+        let reasons: Vec<_> = found[..3]
+            .iter()
+            .map(|row| row.as_ref().unwrap_err())
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                "input/no-lists",
+                "input/uneven-lists",
+                "input/text-and-image-at-once"
+            ]
+        );
+        // Without a page's URL, it is called after its place.
+        let last = found[3].as_ref().unwrap();
+        assert_eq!(last[0], "file:///part.parquet/3");
+        assert_eq!(last.len(), 4);
+    }
+}
