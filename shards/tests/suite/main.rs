@@ -5,6 +5,7 @@
 mod loading;
 mod mixing;
 mod round_trip;
+mod salvage;
 mod sample;
 mod tokenizing;
 mod windows;
