@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use m3w_document::Reason;
 
-use super::PairsConfig;
-use super::row::Row;
-use super::sample::{Holder, Part};
+mod header;
+mod samples;
+
+use header::{header_name, number, plain, property};
+
+pub(super) use samples::rows;
 
 const BLOCK: usize = 512;
 /// Longest name; systems end at 4096 bytes.
@@ -23,8 +26,6 @@ const MAX_NAME_BYTES: u64 = 4096;
 const MAX_PAX_BYTES: u64 = 1 << 16;
 /// Most links in one archive; they are remembered, for a name behind one is refused.
 const MAX_LINKS: usize = 10_000;
-/// Most files of one sample; further ones make another.
-const MAX_PARTS: usize = 100;
 
 /// What is wrong with an archive.
 #[derive(Debug, thiserror::Error)]
@@ -317,139 +318,6 @@ impl Members {
             && !self.links.contains(&name)
             && !folders.any(|folder| self.links.contains(folder))
     }
-}
-
-/// A name without `.` and doubled separators.
-fn plain(name: &str) -> String {
-    let parts: Vec<&str> = name
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
-    parts.join("/")
-}
-
-/// The `KEY=VALUE` of the first line of a list of properties.
-fn property(list: &[u8]) -> Option<&[u8]> {
-    let digits = list.iter().take(8).position(|byte| *byte == b' ')?;
-    let length: usize = std::str::from_utf8(&list[..digits]).ok()?.parse().ok()?;
-    let line = list.get(digits + 1..length)?;
-    line.strip_suffix(b"\n")
-}
-
-/// A number in a header: octal digits between spaces and zeros, or binary where the first bit is
-/// set.
-fn number(field: &[u8]) -> Option<u64> {
-    let (first, rest) = field.split_first()?;
-    if first & 0x80 != 0 {
-        let is_negative = first & 0x40 != 0;
-        let mut bytes = std::iter::once(first & 0x3f).chain(rest.iter().copied());
-        let value = bytes.try_fold(0_u64, |value, byte| {
-            value.checked_mul(256)?.checked_add(u64::from(byte))
-        });
-        return value.filter(|_| !is_negative);
-    }
-    let text = std::str::from_utf8(field).ok()?;
-    let digits = text.trim_matches(|c: char| c == ' ' || c == '\0');
-    if digits.is_empty() {
-        return Some(0);
-    }
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| u64::from_str_radix(digits, 8).ok())
-        .flatten()
-}
-
-/// The name in a header, of ustar with the folder that stands apart.
-fn header_name(header: &[u8; BLOCK]) -> Vec<u8> {
-    let text = |field: &[u8]| {
-        let end = field.iter().position(|byte| *byte == 0);
-        field[..end.unwrap_or(field.len())].to_vec()
-    };
-    let name = text(&header[..100]);
-    let folder = text(&header[345..500]);
-    // GNU's headers have other things in the folder's place.
-    if &header[257..263] != b"ustar\0" || folder.is_empty() {
-        return name;
-    }
-    [folder, name].join(&b'/')
-}
-
-/// The rows of an archive's samples: members that follow each other and have one name up to the
-/// first dot of its last part. An archive that is damaged yields what stands before the damage, and
-/// one row for that.
-pub(super) fn rows(
-    path: &Path,
-    config: &PairsConfig,
-    seed: u64,
-) -> Result<Box<dyn Iterator<Item = Result<Row>>>> {
-    let mut members = members(path)?;
-    let (path, config) = (path.to_owned(), config.clone());
-    let mut next: Option<(String, Vec<Part>)> = None;
-    let mut waiting: std::vec::IntoIter<Row> = Vec::new().into_iter();
-    Ok(Box::new(std::iter::from_fn(move || {
-        let holder = Holder {
-            path: &path,
-            is_archive: true,
-            config: &config,
-            seed,
-        };
-        loop {
-            if let Some(row) = waiting.next() {
-                return Some(Ok(row));
-            }
-            let mut sample = next.take();
-            // What ends the sample, if that is a row of its own.
-            let after: Option<Row> = loop {
-                match members.next() {
-                    Some(Ok(Found::File(member))) => {
-                        let (key, part) = part(member);
-                        match &mut sample {
-                            Some((its, parts)) if *its == key && parts.len() < MAX_PARTS => {
-                                parts.push(part);
-                            }
-                            Some(_) => {
-                                next = Some((key, vec![part]));
-                                break None;
-                            }
-                            None => sample = Some((key, vec![part])),
-                        }
-                    }
-                    Some(Ok(Found::Refused { name, reason })) => {
-                        break Some((holder.shown(&name), Err(reason)));
-                    }
-                    Some(Err(error @ ArchiveError::Damaged { .. })) => {
-                        tracing::warn!("{error}");
-                        let reason = Reason::new("input/damaged-archive");
-                        break Some((error.to_string(), Err(reason)));
-                    }
-                    Some(Err(error)) => return Some(Err(error.into())),
-                    None => break None,
-                }
-            };
-            if sample.is_none() && after.is_none() {
-                return None;
-            }
-            let rows = sample.map(|(key, parts)| holder.rows(&key, &parts));
-            let rows = rows.into_iter().flatten().chain(after);
-            waiting = rows.collect::<Vec<Row>>().into_iter();
-        }
-    })))
-}
-
-fn part(member: Member) -> (String, Part) {
-    let last = member.name.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = member.name[last..].find('.');
-    let end = dot.map_or(member.name.len(), |dot| last + dot);
-    let extension = member.name[end..].trim_start_matches('.');
-    let key = member.name[..end].to_owned();
-    let part = Part {
-        extension: extension.to_ascii_lowercase(),
-        offset: member.offset,
-        length: member.length,
-        name: member.name,
-    };
-    (key, part)
 }
 
 #[cfg(test)]

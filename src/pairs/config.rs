@@ -130,14 +130,15 @@ impl PairsConfig {
                 most_frequent_grams: 100_000_000,
                 ..any
             },
-            // What is stripped is Flamingo's, but for places; the bounds are ours, LTIP's captions
-            // have 20.5 tokens on average.
+            // What is stripped is Flamingo's, as far as rules can tell places; the bounds are ours,
+            // LTIP's captions have 20.5 tokens on average.
             Kind::Ltip | Kind::Vtp => Self {
                 caption: caption::Config {
                     strip_markup: true,
                     strip_urls: true,
                     strip_hashtags: true,
                     strip_dates: true,
+                    strip_places: true,
                     min_words: if kind == Kind::Ltip { 5 } else { 3 },
                     max_words: 200,
                 },

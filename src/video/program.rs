@@ -281,7 +281,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
     fn the_programs_reach_neither_the_network_nor_into_other_files() {
         if let Err(error) = check_programs() {
             eprintln!("skipped: {error:#}");

@@ -5,9 +5,9 @@
 //! tell; [`verdict`] says whether enough is left. Which of it is done is a [`Config`]; white space
 //! is always settled.
 //!
-//! What is **not** done: places and names of people. Flamingo's LTIP had them stripped; to find
-//! them takes a model that recognises names, and a list of names would take `Nice`, `Reading` and
-//! `Orange` out of captions that mean none of the towns.
+//! What is **not** done: names of people, and places within a sentence. To find them takes a model
+//! that recognises names; a list would take `Nice`, `Reading` and `Orange` out of captions that mean
+//! none of the towns. Places at the ends are told by their form (`docs/decisions/0027`).
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ mod cues;
 mod dates;
 mod grams;
 mod markup;
+mod places;
 mod signs;
 
 pub use cues::{Cue, cues, time_ms};
@@ -39,6 +40,10 @@ pub struct Config {
     /// weekday before and `on`, `in` or `dated` in front go with them. A year that stands alone
     /// stays: it may as well be a model or a title.
     pub strip_dates: bool,
+    /// Take out places at the ends, as far as a country, a state or a news agency tells them:
+    /// `PARIS, France (AP) - ` at the beginning, `in Marrakech, Morocco` or `(Turin, Italy)` at the
+    /// end. A caption that is a place and nothing else stays.
+    pub strip_places: bool,
     /// Fewest words; a word is what white space bounds.
     pub min_words: usize,
     /// Most words.
@@ -53,6 +58,7 @@ impl Default for Config {
             strip_urls: false,
             strip_hashtags: false,
             strip_dates: false,
+            strip_places: false,
             min_words: 1,
             max_words: 1000,
         }
@@ -97,6 +103,9 @@ fn clean_once(text: &str, config: &Config) -> String {
     }
     if config.strip_dates {
         text = dates::strip(&text);
+    }
+    if config.strip_places {
+        text = places::strip(&settle(&text));
     }
     if text.len() == before {
         text
@@ -179,6 +188,7 @@ mod tests {
             strip_urls: true,
             strip_hashtags: true,
             strip_dates: true,
+            strip_places: true,
             ..Config::default()
         }
     }
@@ -192,6 +202,11 @@ mod tests {
             ("See https://a.test/x?y=1, a kite", "See, a kite"),
             ("a&lt;br&gt;kite", "a kite"),
             ("#kite #sky", ""),
+            (
+                "LONDON, ENGLAND - JULY 12, 2019: A kite over the park in London, England",
+                "A kite over the park",
+            ),
+            ("A kite, Lyon, France, 12 May 2019", "A kite"),
             ("Kite no. 7, 2019", "Kite no. 7, 2019"),
             (
                 "well-known kite - over - the hill",

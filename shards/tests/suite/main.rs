@@ -7,6 +7,7 @@ mod fresh_windows;
 mod loading;
 mod mixing;
 mod round_trip;
+mod salvage;
 mod sample;
 mod tokenizing;
 mod windows;

@@ -1,6 +1,7 @@
 //! What archives are read as, the sound and the hostile.
 
 use super::*;
+use crate::pairs::PairsConfig;
 
 /// A header and content, padded to whole blocks.
 fn member(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
