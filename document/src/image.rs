@@ -9,10 +9,14 @@ use url::Url;
 use crate::{ConsentSignal, Sha256};
 
 mod decode;
+mod jpeg;
 mod prepare;
+mod resize;
+mod shrink;
 
-pub use decode::{Decoded, Limits, decode, decode_at_least, sniff};
-pub use prepare::{Encoding, PrepareConfig, Resize, prepare, resize};
+pub use decode::{Decoded, Limits, decode, decode_scaled, sniff};
+pub use prepare::{Encoding, PrepareConfig, Resize, prepare};
+pub use resize::resize;
 
 /// An image as a page names it, before anyone has fetched it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use super::Format;
+use super::shrink::shrink_jpeg;
 use crate::Reason;
 
 /// What decoding one picture may cost.
@@ -187,22 +188,20 @@ fn decode_as(bytes: &[u8], format: Format, limits: &Limits) -> Result<Decoded, R
     })
 }
 
-/// As [`decode`], but where that is cheaper at a smaller scale: no side gets shorter than `wanted`
-/// says, given the picture's whole width and height, upright.
-///
-/// A JPEG holds 8 x 8 pixels as frequencies, of which an eighth, a quarter or a half of the size
-/// needs only the lowest. What cannot be decoded so is decoded whole.
+/// As [`decode`], but where that is cheaper at the size that `target` says, given the picture's
+/// whole width and height, upright: a JPEG is scaled while it is decoded (see
+/// `docs/decisions/0019`).
 ///
 /// # Errors
 ///
 /// As [`decode`].
-pub fn decode_at_least(
+pub fn decode_scaled(
     bytes: &[u8],
     limits: &Limits,
-    wanted: impl Fn(u32, u32) -> (u32, u32),
+    target: impl Fn(u32, u32) -> (u32, u32),
 ) -> Result<Decoded, Reason> {
     if sniff(bytes) == Ok(Format::Jpeg) {
-        let scaled = AssertUnwindSafe(|| decode_scaled_jpeg(bytes, limits, wanted));
+        let scaled = AssertUnwindSafe(|| shrink_jpeg(bytes, limits, target));
         if let Ok(Some(decoded)) = catch_unwind(scaled) {
             return Ok(decoded);
         }
@@ -210,71 +209,8 @@ pub fn decode_at_least(
     decode(bytes, limits)
 }
 
-/// `None` for what has to be decoded whole: because it is small, of a rare kind, beyond a limit or
-/// damaged.
-fn decode_scaled_jpeg(
-    bytes: &[u8],
-    limits: &Limits,
-    wanted: impl Fn(u32, u32) -> (u32, u32),
-) -> Option<Decoded> {
-    let mut decoder = jpeg_decoder::Decoder::new(Cursor::new(bytes));
-    decoder.set_max_decoding_buffer_size(usize::try_from(limits.max_bytes).ok()?);
-    decoder.read_info().ok()?;
-    let info = decoder.info()?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
-    let area = u64::from(width) * u64::from(height);
-    if width.max(height) > limits.max_side_px || area > limits.max_pixels {
-        return None;
-    }
-    let orientation = decoder
-        .exif_data()
-        .and_then(Orientation::from_exif_chunk)
-        .unwrap_or(Orientation::NoTransforms);
-    let is_turned = is_turned(orientation);
-    let upright = |(width, height)| {
-        if is_turned {
-            (height, width)
-        } else {
-            (width, height)
-        }
-    };
-    let (full_width_px, full_height_px) = upright((width, height));
-    let (wanted_width, wanted_height) = upright(wanted(full_width_px, full_height_px));
-    if wanted_width * 2 > width || wanted_height * 2 > height {
-        return None;
-    }
-    let fits = |side: u32| u16::try_from(side).ok();
-    let (scaled_width, scaled_height) = decoder
-        .scale(fits(wanted_width)?, fits(wanted_height)?)
-        .ok()?;
-    let pixels = decoder.decode().ok()?;
-    let (scaled_width, scaled_height) = (u32::from(scaled_width), u32::from(scaled_height));
-    let mut picture: DynamicImage = match info.pixel_format {
-        jpeg_decoder::PixelFormat::RGB24 => {
-            image::RgbImage::from_raw(scaled_width, scaled_height, pixels)?.into()
-        }
-        jpeg_decoder::PixelFormat::L8 => {
-            image::GrayImage::from_raw(scaled_width, scaled_height, pixels)?.into()
-        }
-        _ => return None,
-    };
-    picture.apply_orientation(orientation);
-    let rgb = picture.into_rgb8();
-    let profile = decoder.icc_profile().filter(|profile| is_foreign(profile));
-    Some(Decoded {
-        width_px: rgb.width(),
-        height_px: rgb.height(),
-        full_width_px,
-        full_height_px,
-        pixels: rgb.into_raw(),
-        format: Format::Jpeg,
-        is_plain: orientation == Orientation::NoTransforms && profile.is_none(),
-        profile,
-    })
-}
-
 /// Whether an orientation exchanges width and height.
-fn is_turned(orientation: Orientation) -> bool {
+pub(super) fn is_turned(orientation: Orientation) -> bool {
     matches!(
         orientation,
         Orientation::Rotate90
@@ -289,7 +225,7 @@ const MAX_PROFILE_BYTES: usize = 4 << 20;
 
 /// Whether a profile is another one than sRGB's many, which say so in their description, in bytes
 /// or in UTF-16. One that is too large to be one counts as none.
-fn is_foreign(profile: &[u8]) -> bool {
+pub(super) fn is_foreign(profile: &[u8]) -> bool {
     let holds = |name: &[u8]| profile.windows(name.len()).any(|window| window == name);
     profile.len() <= MAX_PROFILE_BYTES && !holds(b"sRGB") && !holds(b"s\0R\0G\0B")
 }
@@ -378,31 +314,6 @@ mod tests {
             (reason.measured, reason.threshold),
             (Some(192.0), Some(191.0))
         );
-    }
-
-    #[test]
-    fn a_jpeg_is_decoded_at_the_scale_above_what_is_wanted() {
-        let picture = image::RgbImage::from_fn(800, 400, |x, y| {
-            image::Rgb([(x / 4) as u8, (y / 2) as u8, 128])
-        });
-        let bytes = encode(&picture.into(), ImageFormat::Jpeg);
-        let size = |wanted: (u32, u32)| {
-            let decoded = decode_at_least(&bytes, &Limits::default(), |width, height| {
-                assert_eq!((width, height), (800, 400));
-                wanted
-            })
-            .unwrap();
-            assert_eq!((decoded.full_width_px, decoded.full_height_px), (800, 400));
-            (decoded.width_px, decoded.height_px)
-        };
-        assert_eq!(size((300, 150)), (400, 200));
-        assert_eq!(size((100, 50)), (100, 50));
-        assert_eq!(size((500, 250)), (800, 400));
-        let small = Limits {
-            max_side_px: 500,
-            ..Limits::default()
-        };
-        assert!(decode_at_least(&bytes, &small, |_, _| (10, 10)).is_err());
     }
 
     #[test]

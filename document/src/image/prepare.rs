@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use fast_image_resize::images::{Image as ResizeBuffer, ImageRef as ResizeSource};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, ResizeAlg};
 use image::ImageEncoder;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use moxcms::{ColorProfile, DataColorSpace, Layout as PixelLayout, TransformOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Decoded, Format, Image, ImageRef, Limits, Media, decode_at_least};
+use super::resize::{resize, resize_with};
+use super::{Decoded, Format, Image, ImageRef, Limits, Media, decode_scaled};
 use crate::{ConsentSignal, Reason, Sha256};
 
 /// How pictures are stored.
@@ -78,12 +78,11 @@ impl Default for PrepareConfig {
 /// Makes the stored image of fetched bytes.
 ///
 /// Bytes that need no change (small enough, upright, opaque, in sRGB, not animated) are kept as
-/// they came; all others are scaled and encoded anew, in sRGB. A large JPEG is decoded at the
-/// smallest scale that has two pixels for each one that is stored.
+/// they came; all others are scaled and encoded anew, in sRGB. A JPEG is scaled while it is decoded.
 ///
 /// # Errors
 ///
-/// The [`Reason`] for which there is no picture, see [`decode_at_least`]; also
+/// The [`Reason`] for which there is no picture, see [`decode_scaled`]; also
 /// `filter/single-colour` for a picture without content.
 pub fn prepare(
     reference: ImageRef,
@@ -97,17 +96,10 @@ pub fn prepare(
         ..Limits::default()
     };
     let layout = |width, height| Layout::new(config.resize, config.side_px, width, height);
-    let decoded = decode_at_least(bytes, &limits, |width, height| {
-        let (width, height) = layout(width, height).scaled;
-        (
-            width.saturating_mul(OVERSAMPLING),
-            height.saturating_mul(OVERSAMPLING),
-        )
-    })?;
+    let decoded = decode_scaled(bytes, &limits, |width, height| layout(width, height).scaled)?;
     if is_single_colour(&decoded.pixels) {
         return Err(Reason::new("filter/single-colour"));
     }
-    let dhash = difference_hash(&decoded)?;
     let layout = layout(decoded.full_width_px, decoded.full_height_px);
     let keeps_size = layout.stored == (decoded.full_width_px, decoded.full_height_px);
     let is_animation = is_animated(bytes, decoded.format);
@@ -117,12 +109,21 @@ pub fn prepare(
     );
     let keeps_bytes =
         config.keep_original && keeps_size && decoded.is_plain && is_web_format && !is_animation;
+    let (scaled_width, scaled_height) = layout.scaled;
+    let scaled = Decoded {
+        pixels: resize(&decoded, scaled_width, scaled_height)?,
+        width_px: scaled_width,
+        height_px: scaled_height,
+        profile: None,
+        ..decoded
+    };
+    // The cells are so large that the scaled picture tells them as well as the whole one.
+    let dhash = difference_hash(&scaled)?;
     let (stored, format): (Arc<[u8]>, Format) = if keeps_bytes {
         (Arc::from(bytes), decoded.format)
     } else {
-        let pixels = resize(&decoded, layout.scaled.0, layout.scaled.1)?;
-        let pixels = layout.place(to_srgb(pixels, decoded.profile.as_deref()));
-        let (encoded, format) = encode(&pixels, layout.stored, config)?;
+        let pixels = to_srgb(scaled.pixels, decoded.profile.as_deref());
+        let (encoded, format) = encode(&layout.place(pixels), layout.stored, config)?;
         (Arc::from(encoded), format)
     };
     let mut reference = reference;
@@ -143,10 +144,6 @@ pub fn prepare(
         consent,
     })
 }
-
-/// Pixels that a side has before the last filter for each one that it has after it: with two the
-/// result cannot be told from that of the whole picture (see `docs/decisions/0006`).
-const OVERSAMPLING: u32 = 2;
 
 /// The sizes of a picture on its way: scaled to one, stored at the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,44 +252,6 @@ fn encode(
             Ok((bytes, Format::WebP))
         }
     }
-}
-
-/// Scales a picture to `width_px` x `height_px` with a Lanczos filter that takes every source pixel
-/// into account.
-///
-/// Returns RGB rows, `3 * width_px * height_px` bytes.
-///
-/// # Errors
-///
-/// `decode/damaged` where the picture's own sizes do not agree with its pixels.
-pub fn resize(picture: &Decoded, width_px: u32, height_px: u32) -> Result<Vec<u8>, Reason> {
-    if (width_px, height_px) == (picture.width_px, picture.height_px) {
-        return Ok(picture.pixels.clone());
-    }
-    let filter = ResizeAlg::Convolution(FilterType::Lanczos3);
-    resize_with(picture, width_px, height_px, filter)
-}
-
-fn resize_with(
-    picture: &Decoded,
-    width_px: u32,
-    height_px: u32,
-    filter: ResizeAlg,
-) -> Result<Vec<u8>, Reason> {
-    let damaged = |_| Reason::new("decode/damaged");
-    let source = ResizeSource::new(
-        picture.width_px,
-        picture.height_px,
-        &picture.pixels,
-        PixelType::U8x3,
-    )
-    .map_err(|_| Reason::new("decode/damaged"))?;
-    let mut target = ResizeBuffer::new(width_px, height_px, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(filter);
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .map_err(damaged)?;
-    Ok(target.into_vec())
 }
 
 fn encode_jpeg(pixels: &[u8], width: u32, height: u32, quality: u8) -> Result<Vec<u8>, Reason> {
@@ -520,34 +479,6 @@ mod tests {
         };
         assert_eq!(prepared(&gif(1)).unwrap().reference.media, Media::Image);
         assert_eq!(prepared(&gif(3)).unwrap().reference.media, Media::Animation);
-    }
-
-    #[test]
-    fn decoding_at_a_smaller_scale_loses_nothing_that_can_be_seen() {
-        let picture = RgbImage::from_fn(1600, 1200, |x, y| {
-            let wave = |t: f32| ((t.sin() + 1.0) * 127.0) as u8;
-            image::Rgb([
-                wave(x as f32 / 9.0),
-                wave(y as f32 / 13.0),
-                wave((x + y) as f32 / 31.0),
-            ])
-        });
-        let mut bytes = Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
-        let bytes = bytes.into_inner();
-        let limits = Limits::default();
-        let whole = decode(&bytes, &limits).unwrap();
-        let scaled = decode_at_least(&bytes, &limits, |_, _| (640, 480)).unwrap();
-        assert_eq!((scaled.width_px, scaled.height_px), (800, 600));
-        let from_whole = resize(&whole, 320, 240).unwrap();
-        let from_scaled = resize(&scaled, 320, 240).unwrap();
-        let squares = from_whole
-            .iter()
-            .zip(&from_scaled)
-            .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
-        let mean = squares.sum::<f64>() / from_whole.len() as f64;
-        let psnr = 10.0 * (255.0 * 255.0 / mean).log10();
-        assert!(psnr > 40.0, "{psnr} dB");
     }
 
     #[test]
