@@ -58,7 +58,7 @@ pub struct RepairOptions {
     pub source: Option<Source>,
     /// A copy of the tokenizer.
     pub tokenizer: Option<PathBuf>,
-    /// WARC files to take everything from, see [`Archives::replay`].
+    /// WARC files to take everything from, see [`m3w_crawler::Archives::replay`].
     pub replay: Option<PathBuf>,
     /// Whether images may be fetched that the WARC files do not hold.
     pub fetch_missing_images: bool,
@@ -146,7 +146,7 @@ pub fn run_of(corpus: &Corpus) -> Result<Run> {
 ///
 /// # Errors
 ///
-/// [`Stopped`]; if the manifest is missing or damaged, the inputs are not those that the corpus was
+/// [`crate::build::Stopped`]; if the manifest is missing or damaged, the inputs are not those that the corpus was
 /// built from, or the disk refuses.
 pub fn repair(options: &RepairOptions, stop: &watch::Receiver<bool>) -> Result<Repaired> {
     let corpus = Corpus::at(&options.corpus);

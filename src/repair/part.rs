@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use m3w_document::{Document, DocumentId, Image, Reason, Sha256};
 use m3w_shards::{FileEntry, Salvaged, SequenceReader, salvage_documents};
 
@@ -52,7 +52,21 @@ impl<'a> Part<'a> {
         (outcomes, outcomes_are_whole): (&'a FileEntry, bool),
     ) -> Result<Self> {
         let first = number as u64 * inputs_per_shard;
-        let lines = read_lines(&root.join(&outcomes.path), first, outcomes.rows)?;
+        let lines = read_lines(
+            &root.join(&outcomes.path),
+            first,
+            outcomes.rows,
+            outcomes_are_whole,
+        )?;
+        let has_digest = |known: &Known| {
+            known.line.document_id.is_none() || known.line.document_sha256.is_some()
+        };
+        ensure!(
+            lines.iter().flatten().all(has_digest),
+            "{} has no digests of its documents, so nothing proves what they were: the corpus was \
+             built by an older version of m3w; build it anew",
+            outcomes.path
+        );
         let orphans = staging.journal(number, "orphans");
         let _ = std::fs::remove_file(&orphans);
         let mut part = Self {
@@ -114,7 +128,7 @@ impl<'a> Part<'a> {
         if let Err(error) = salvaged {
             // Nothing can be read where the footer is damaged; a full disk is another matter.
             let is_damage = error.downcast_ref::<m3w_shards::Error>().is_some();
-            anyhow::ensure!(is_damage, error);
+            ensure!(is_damage, error);
         }
         if self.documents_are_whole {
             // A line that names another document than the shard holds is what is damaged.
