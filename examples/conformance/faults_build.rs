@@ -352,7 +352,7 @@ pub(crate) fn terminated(world: &World) -> Result<()> {
             kill_process(process, Signal::TERM)?;
         }
         let Some(status) = wait(&mut child, Duration::from_secs(5))? else {
-            bail!("it goes on for five seconds after {:.2} of a run", draw);
+            bail!("it goes on for five seconds after {draw:.2} of a run");
         };
         ensure!(
             matches!(status.code(), Some(0 | 130)),
