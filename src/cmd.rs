@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 mod align;
@@ -118,21 +119,36 @@ fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A signal that turns true at the first Ctrl-C; a second one ends the program at once.
+/// A signal that turns true at the first Ctrl-C or `SIGTERM`; a second one ends the program at once.
+///
+/// A limit on the size of files (`ulimit -f`) becomes an error of whoever writes: without somebody
+/// who listens, its signal would end the program without a word.
 fn stop_on_interrupt() -> Result<watch::Receiver<bool>> {
     let (set, stop) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot wait for Ctrl-C")?;
+    let inside = runtime.enter();
+    let listen = |kind| signal(kind).context("cannot wait for signals");
+    let mut terminate = listen(SignalKind::terminate())?;
+    let too_large = listen(SignalKind::from_raw(libc::SIGXFSZ))?;
+    drop(inside);
     std::thread::spawn(move || {
         runtime.block_on(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
+            let _heard = too_large;
+            let mut told = async || {
+                tokio::select! {
+                    pressed = tokio::signal::ctrl_c() => pressed.is_ok(),
+                    _ = terminate.recv() => true,
+                }
+            };
+            if told().await {
                 tracing::warn!("stopping; press Ctrl-C again to end at once");
                 // The receiver is gone only when the work is done.
                 let _ = set.send(true);
             }
-            if tokio::signal::ctrl_c().await.is_ok() {
+            if told().await {
                 std::process::exit(130);
             }
         });

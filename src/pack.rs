@@ -173,6 +173,11 @@ pub fn pack_shard(
     let mut tally = Tally::default();
     for document in DocumentReader::open(documents)? {
         let mut document = document?;
+        // Every window holds an image: of these there is none, and their text need not be read.
+        if document.images().next().is_none() {
+            tally.add("sequence/no-text-after-image", 1);
+            continue;
+        }
         space_before_caption(&mut document, info.seed, packing.space_probability);
         let tokenized = tokenize(&document, tokenizer)?;
         let windows = (0..info.config.windows_per_document)

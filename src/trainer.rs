@@ -7,6 +7,7 @@
 //! DIR/tokenizer.json        the tokenizer of the shards
 //! DIR/metrics.jsonl         one line a step: loss, gradient norm, learning rate
 //! DIR/checkpoint/           weights (safetensors), sizes, optimiser and step
+//! DIR/checkpoint-before/    the one before it, for when it cannot be read
 //! DIR/loader-N.json         where in each dataset step N stood
 //! ```
 
@@ -130,6 +131,9 @@ struct Metrics<'a> {
     learning_rate: f64,
     mean_gate: f64,
     is_skipped: bool,
+    /// The rows of a step that was skipped: one of them gave no finite loss.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped_rows: Vec<&'a str>,
 }
 
 /// Trains a model, or goes on with a run that was begun. `stop` turning true ends it early, with a
@@ -154,22 +158,23 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
     file.model = file.model.with_vocabulary(tokenizer.vocabulary_size());
     let run = RunDirectory::open(&options.out, &file, &tokenizer_bytes)?;
 
-    let mut trainer = if run.checkpoint().exists() {
-        Trainer::load(&run.checkpoint())?
-    } else {
-        let special = special_tokens(&tokenizer.special_ids());
-        let parameters = ParameterStore::seeded(file.run.seed);
-        Trainer::new(
-            Flamingo::new(&file.model, special, parameters)?,
-            file.train.clone(),
-        )?
+    let mut trainer = match run.newest_checkpoint()? {
+        Some(trainer) => trainer,
+        None => {
+            let special = special_tokens(&tokenizer.special_ids());
+            let parameters = ParameterStore::seeded(file.run.seed);
+            Trainer::new(
+                Flamingo::new(&file.model, special, parameters)?,
+                file.train.clone(),
+            )?
+        }
     };
     let state = match trainer.steps() {
         0 => None,
         steps => Some(run.loader_state(steps)?),
     };
     let mut mixture = Mixture::open(&datasets, file.run.schedule, &tokenizer, state.as_ref())?;
-    let mut metrics = run.metrics()?;
+    let mut metrics = run.metrics(trainer.steps())?;
     let total = file.run.steps as u64;
     let progress = Progress::new("steps", trainer.steps() as u64, total, options.is_quiet);
     let mut losses = Vec::new();
@@ -212,6 +217,7 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
             learning_rate: report.learning_rate,
             mean_gate,
             is_skipped: report.skipped,
+            skipped_rows: skipped_rows(report.skipped, &batches),
         };
         serde_json::to_writer(&mut metrics, &line).context("cannot write metrics")?;
         metrics.write_all(b"\n").context("cannot write metrics")?;
@@ -282,6 +288,12 @@ fn loader_of(all: &LoaderConfig, own: &toml::Table) -> Result<LoaderConfig> {
          datasets, in [loader]"
     );
     Ok(config)
+}
+
+/// The rows of a step, if it was skipped.
+fn skipped_rows(is_skipped: bool, batches: &[WeightedBatch]) -> Vec<&str> {
+    let rows = batches.iter().flat_map(|batch| &batch.batch.ids);
+    rows.filter(|_| is_skipped).map(String::as_str).collect()
 }
 
 /// Means of the first and of the last tenth.
@@ -367,6 +379,36 @@ impl RunDirectory {
         self.root.join("checkpoint")
     }
 
+    fn checkpoint_before(&self) -> PathBuf {
+        self.root.join("checkpoint-before")
+    }
+
+    /// What the newest checkpoint that can be read holds; `None` where there is none yet.
+    fn newest_checkpoint(&self) -> Result<Option<Trainer>> {
+        let (newest, before) = (self.checkpoint(), self.checkpoint_before());
+        if !newest.exists() && !before.exists() {
+            return Ok(None);
+        }
+        match Trainer::load(&newest) {
+            Ok(trainer) => Ok(Some(trainer)),
+            Err(error) if before.exists() => {
+                let trainer = Trainer::load(&before)?;
+                tracing::warn!(
+                    "the newest checkpoint cannot be read ({error}): going on from the one before \
+                     it, after step {}",
+                    trainer.steps()
+                );
+                // It must not take the place of the one before when the next is saved.
+                if newest.exists() {
+                    fs::remove_dir_all(&newest)?;
+                }
+                fs::rename(&before, &newest)?;
+                Ok(Some(trainer))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn loader_path(&self, steps: usize) -> PathBuf {
         self.root.join(format!("loader-{steps}.json"))
     }
@@ -382,8 +424,25 @@ impl RunDirectory {
         serde_json::from_slice(&bytes).with_context(|| format!("cannot use {}", path.display()))
     }
 
-    fn metrics(&self) -> Result<fs::File> {
+    /// The metrics of the first `steps` steps, to be gone on with: those after the checkpoint are
+    /// taken again.
+    fn metrics(&self, steps: usize) -> Result<fs::File> {
         let path = self.root.join("metrics.jsonl");
+        if let Ok(text) = fs::read_to_string(&path) {
+            let is_taken = |line: &&str| {
+                let line = serde_json::from_str::<serde_json::Value>(line).ok();
+                let step = line.and_then(|line| line["step"].as_u64());
+                step.is_some_and(|step| step <= steps as u64)
+            };
+            let taken: String = text
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'))
+                .filter(is_taken)
+                .collect();
+            if taken.len() < text.len() {
+                write_atomically(&path, taken.as_bytes())?;
+            }
+        }
         fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -392,17 +451,36 @@ impl RunDirectory {
     }
 
     /// Saves data position first, weights second: whichever checkpoint is there has its position.
+    /// The checkpoint that was the newest is kept beside it.
     fn save(&self, trainer: &Trainer, mixture: &Mixture) -> Result<()> {
         let state = serde_json::to_vec(&mixture.state()).context("cannot write the position")?;
         write_atomically(&self.loader_path(trainer.steps()), &state)?;
-        trainer.save(&self.checkpoint())?;
+        let (newest, before) = (self.checkpoint(), self.checkpoint_before());
+        if newest.exists() {
+            if before.exists() {
+                fs::remove_dir_all(&before)?;
+            }
+            fs::rename(&newest, &before)?;
+        }
+        trainer.save(&newest)?;
+        self.remove_old_positions(trainer.steps())
+    }
+
+    /// Leaves the positions of the two checkpoints.
+    fn remove_old_positions(&self, newest: usize) -> Result<()> {
+        let mut steps = Vec::new();
         for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_old =
-                name.starts_with("loader-") && entry.path() != self.loader_path(trainer.steps());
-            if is_old {
-                fs::remove_file(entry.path())?;
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let step = name
+                .strip_prefix("loader-")
+                .and_then(|name| name.strip_suffix(".json"));
+            steps.extend(step.and_then(|step| step.parse::<usize>().ok()));
+        }
+        steps.sort_unstable();
+        let before = steps.iter().rev().find(|step| **step < newest).copied();
+        for step in steps {
+            if step != newest && Some(step) != before {
+                fs::remove_file(self.loader_path(step))?;
             }
         }
         Ok(())
@@ -448,6 +526,25 @@ mod tests {
         assert!(refused("batch = 3").contains("batch"));
         assert!(refused("image_side_px = 8").contains("vision encoder"));
         assert!(format!("{:#}", mixed("").unwrap_err()).contains("nothing to train on"));
+    }
+
+    #[test]
+    fn metrics_after_the_checkpoint_and_old_positions_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDirectory {
+            root: folder.path().to_owned(),
+        };
+        let path = folder.path().join("metrics.jsonl");
+        fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"st").unwrap();
+        drop(run.metrics(2).unwrap());
+        let left = fs::read_to_string(&path).unwrap();
+        assert_eq!(left, "{\"step\":1}\n{\"step\":2}\n");
+        for step in [1, 2, 4, 9] {
+            fs::write(run.loader_path(step), "").unwrap();
+        }
+        run.remove_old_positions(4).unwrap();
+        let there = [1, 2, 4, 9].map(|step| run.loader_path(step).exists());
+        assert_eq!(there, [false, true, true, false]);
     }
 
     #[test]

@@ -8,8 +8,10 @@ use url::Url;
 
 use crate::{ConsentSignal, Sha256};
 
+mod animation;
 mod decode;
 mod jpeg;
+mod layout;
 mod prepare;
 mod resize;
 mod shrink;

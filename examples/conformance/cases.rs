@@ -161,6 +161,17 @@ impl Directory {
         wanted: impl Fn(&R) -> bool,
         check: impl Fn(R) -> Outcome + Send + Sync + 'static,
     ) -> Result<SuiteResult> {
+        self.run_rows_within(table, TIME_LIMIT, wanted, check)
+    }
+
+    /// As [`Directory::run_rows`], for cases that may take longer.
+    pub(crate) fn run_rows_within<R: DeserializeOwned + Send + 'static>(
+        &self,
+        table: &str,
+        limit: Duration,
+        wanted: impl Fn(&R) -> bool,
+        check: impl Fn(R) -> Outcome + Send + Sync + 'static,
+    ) -> Result<SuiteResult> {
         #[derive(Deserialize)]
         struct Row<R> {
             id: String,
@@ -178,7 +189,7 @@ impl Directory {
                 .with_context(|| format!("{}, line {}", path.display(), number + 1))?;
             if wanted(&row) {
                 let check = Arc::clone(&check);
-                result.add(id, within(TIME_LIMIT, move || check(row)));
+                result.add(id, within(limit, move || check(row)));
             }
         }
         Ok(result)

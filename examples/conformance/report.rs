@@ -97,10 +97,6 @@ impl Report {
         self.out.flush()
     }
 
-    pub(crate) fn not_built(&mut self, name: &str) -> io::Result<()> {
-        writeln!(self.out, "{name} not built yet")
-    }
-
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         writeln!(self.out, "conformance {}/{}", self.passed, self.total)?;
         self.out.flush()

@@ -8,6 +8,8 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use moxcms::{ColorProfile, DataColorSpace, Layout as PixelLayout, TransformOptions};
 use serde::{Deserialize, Serialize};
 
+use super::animation::is_animated;
+use super::layout::Layout;
 use super::resize::{resize, resize_with};
 use super::{Decoded, Format, Image, ImageRef, Limits, Media, decode_scaled};
 use crate::{ConsentSignal, Reason, Sha256};
@@ -145,63 +147,6 @@ pub fn prepare(
     })
 }
 
-/// The sizes of a picture on its way: scaled to one, stored at the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layout {
-    scaled: (u32, u32),
-    stored: (u32, u32),
-}
-
-impl Layout {
-    fn new(resize: Resize, side_px: u32, width: u32, height: u32) -> Self {
-        let (short, long) = (width.min(height), width.max(height));
-        let limiting = match resize {
-            Resize::None => 0,
-            Resize::KeepRatio | Resize::CenterCrop => short,
-            Resize::Fit | Resize::Border => long,
-        };
-        let scaled = if side_px == 0 || limiting <= side_px {
-            (width, height)
-        } else {
-            let scale = |side: u32| {
-                let scaled = (u64::from(side) * u64::from(side_px) + u64::from(limiting) / 2)
-                    / u64::from(limiting);
-                u32::try_from(scaled).unwrap_or(u32::MAX).max(1)
-            };
-            (scale(width), scale(height))
-        };
-        let stored = match resize {
-            Resize::CenterCrop => {
-                let side = scaled.0.min(scaled.1);
-                (side, side)
-            }
-            Resize::Border if side_px > 0 => (side_px, side_px),
-            _ => scaled,
-        };
-        Self { scaled, stored }
-    }
-
-    /// Cuts or surrounds scaled pixels so that they have the stored size.
-    fn place(self, pixels: Vec<u8>) -> Vec<u8> {
-        if self.scaled == self.stored {
-            return pixels;
-        }
-        let sides = |(width, height): (u32, u32)| (width as usize, height as usize);
-        let (from_width, from_height) = sides(self.scaled);
-        let (to_width, to_height) = sides(self.stored);
-        let mut placed = vec![u8::MAX; 3 * to_width * to_height];
-        let (columns, rows) = (from_width.min(to_width), from_height.min(to_height));
-        for row in 0..rows {
-            let from_row = (from_height - rows) / 2 + row;
-            let to_row = (to_height - rows) / 2 + row;
-            let from = 3 * (from_row * from_width + (from_width - columns) / 2);
-            let to = 3 * (to_row * to_width + (to_width - columns) / 2);
-            placed[to..to + 3 * columns].copy_from_slice(&pixels[from..from + 3 * columns]);
-        }
-        placed
-    }
-}
-
 /// Pixels of another colour space in sRGB. A profile that cannot be used says nothing.
 fn to_srgb(pixels: Vec<u8>, profile: Option<&[u8]>) -> Vec<u8> {
     let transformed = profile.and_then(|profile| {
@@ -312,59 +257,6 @@ fn difference_hash(picture: &Decoded) -> Result<u64, Reason> {
     Ok(hash)
 }
 
-/// Whether a GIF, PNG or WebP file holds an animation; the other formats have none.
-fn is_animated(bytes: &[u8], format: Format) -> bool {
-    match format {
-        // The animation control chunk stands before the first image data (PNG, third edition).
-        Format::Png => {
-            let data = find(bytes, b"IDAT").unwrap_or(bytes.len());
-            find(&bytes[..data], b"acTL").is_some()
-        }
-        // Bit 1 of the flags of an extended header (RFC 9649, section 2.7).
-        Format::WebP => {
-            bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & 2 != 0)
-        }
-        Format::Gif => gif_frames(bytes) > 1,
-        Format::Jpeg | Format::Bmp | Format::Tiff | Format::Ico => false,
-    }
-}
-
-/// Frames of a GIF, counted up to two: it is walked from block to block (GIF89a, appendix B).
-fn gif_frames(bytes: &[u8]) -> usize {
-    const TABLE: u8 = 0x80;
-    let table_bytes = |flags: u8| match flags & TABLE {
-        0 => 0,
-        _ => 3 << ((flags & 7) + 1),
-    };
-    let mut frames = 0;
-    let mut position = 13 + bytes.get(10).map_or(0, |flags| table_bytes(*flags));
-    while frames < 2 {
-        match bytes.get(position) {
-            Some(0x21) => position += 2,
-            Some(0x2c) => {
-                frames += 1;
-                let flags = bytes.get(position + 9).copied().unwrap_or_default();
-                position += 11 + table_bytes(flags);
-            }
-            _ => break,
-        }
-        // Sub-blocks, each with its length before it, up to one of length 0.
-        while let Some(length) = bytes.get(position) {
-            position += 1 + usize::from(*length);
-            if *length == 0 {
-                break;
-            }
-        }
-    }
-    frames
-}
-
-fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    bytes
-        .windows(needle.len())
-        .position(|window| window == needle)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
@@ -413,37 +305,6 @@ mod tests {
         let stored = decode(&image.bytes, &Limits::default()).unwrap();
         assert_eq!((stored.width_px, stored.height_px), (640, 320));
         assert_ne!(image.sha256_fetched, image.sha256_stored);
-    }
-
-    #[test]
-    fn each_way_to_resize_has_its_sizes() {
-        let sizes = |resize, side_px, width, height| {
-            let layout = Layout::new(resize, side_px, width, height);
-            (layout.scaled, layout.stored)
-        };
-        let same = |size| (size, size);
-        assert_eq!(sizes(Resize::KeepRatio, 50, 200, 100), same((100, 50)));
-        assert_eq!(sizes(Resize::Fit, 50, 200, 100), same((50, 25)));
-        let cropped = ((100, 50), (50, 50));
-        assert_eq!(sizes(Resize::CenterCrop, 50, 200, 100), cropped);
-        let bordered = ((50, 25), (50, 50));
-        assert_eq!(sizes(Resize::Border, 50, 200, 100), bordered);
-        assert_eq!(sizes(Resize::None, 50, 200, 100), same((200, 100)));
-        // Nothing is scaled up.
-        assert_eq!(sizes(Resize::KeepRatio, 300, 200, 100), same((200, 100)));
-        let small = ((200, 100), (100, 100));
-        assert_eq!(sizes(Resize::CenterCrop, 300, 200, 100), small);
-    }
-
-    #[test]
-    fn a_border_is_white_and_a_crop_takes_the_middle() {
-        let layout = |scaled, stored| Layout { scaled, stored };
-        let row = [1, 1, 1, 2, 2, 2, 3, 3, 3].to_vec();
-        let cut = layout((3, 1), (1, 1)).place(row.clone());
-        assert_eq!(cut, [2, 2, 2]);
-        let surrounded = layout((3, 1), (3, 3)).place(row.clone());
-        assert_eq!(surrounded[..9], [255; 9]);
-        assert_eq!(surrounded[9..18], row);
     }
 
     #[test]

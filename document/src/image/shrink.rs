@@ -108,11 +108,7 @@ fn to_rgb_plain(luma: &[u8], blue: &[u8], red: &[u8], rgb: &mut [u8]) {
             luma - 22_554 * blue - 46_802 * red,
             luma + 116_130 * blue,
         ];
-        #[expect(
-            clippy::cast_sign_loss,
-            clippy::cast_possible_truncation,
-            reason = "clamped"
-        )]
+        #[expect(clippy::cast_sign_loss, reason = "clamped")]
         let bytes = channels.map(|channel| (channel >> 16).clamp(0, 255) as u8);
         *pixel = bytes;
     }
