@@ -239,6 +239,18 @@ impl ParameterStore {
         Ok(tensor)
     }
 
+    /// As [`Self::get`], for a weight `[in, out]`: where it is frozen, it lies in memory as
+    /// `[out, in]`, which products with few rows read in one go.
+    pub(crate) fn get_turned(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let tensor = self.get(name, shape, init)?;
+        if self.is_trainable(name) || matches!(self.missing, Missing::Describe) {
+            return Ok(tensor);
+        }
+        let turned = tensor.t()?.contiguous()?.t()?;
+        self.handed_out.insert(name.to_owned(), turned.clone());
+        Ok(turned)
+    }
+
     fn is_trainable(&self, name: &str) -> bool {
         let group = Group::of(name);
         self.trainable.contains(&group)

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::lanes::on_widest;
 use super::{contiguous, exp_of_nonpositive, fill_rows};
 
 /// `x * sigmoid(z(x))`.
@@ -21,6 +22,7 @@ const NUMBERS_PER_ROW: usize = 1024;
 
 impl SelfGate {
     /// `z` and its slope.
+    #[inline(always)]
     fn gate(self, x: f32) -> (f32, f32) {
         /// sqrt(8 / pi)
         const FACTOR: f32 = 1.595_769;
@@ -37,10 +39,29 @@ impl SelfGate {
 }
 
 /// `1 / (1 + e^-z)`, by the exponential of a number that is not positive.
+#[inline(always)]
 fn sigmoid(z: f32) -> f32 {
     let exponential = exp_of_nonpositive(-z.abs());
     let numerator = if z < 0.0 { exponential } else { 1.0 };
     numerator / (1.0 + exponential)
+}
+
+on_widest! {
+    fn self_gate(output: &mut [f32], input: &[f32], gate: SelfGate) {
+        for (output, x) in output.iter_mut().zip(input) {
+            *output = x * sigmoid(gate.gate(*x).0);
+        }
+    }
+}
+
+on_widest! {
+    fn slope(output: &mut [f32], input: &[f32], gradient: &[f32], gate: SelfGate) {
+        for (output, (x, g)) in output.iter_mut().zip(input.iter().zip(gradient)) {
+            let (z, slope) = gate.gate(*x);
+            let open = sigmoid(z);
+            *output = g * open * (1.0 + x * slope * (1.0 - open));
+        }
+    }
 }
 
 impl CustomOp1 for SelfGate {
@@ -52,9 +73,7 @@ impl CustomOp1 for SelfGate {
         let input = contiguous(input, layout, self.name())?;
         let mut output = vec![0.0; input.len()];
         fill_rows(&mut output, NUMBERS_PER_ROW, |row, output| {
-            for (output, x) in output.iter_mut().zip(&input[row * NUMBERS_PER_ROW..]) {
-                *output = x * sigmoid(self.gate(*x).0);
-            }
+            self_gate(output, &input[row * NUMBERS_PER_ROW..], *self);
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }
@@ -87,12 +106,7 @@ impl CustomOp2 for SelfGateSlope {
         let mut output = vec![0.0; input.len()];
         fill_rows(&mut output, NUMBERS_PER_ROW, |row, output| {
             let start = row * NUMBERS_PER_ROW;
-            let pairs = input[start..].iter().zip(&gradient[start..]);
-            for (output, (x, g)) in output.iter_mut().zip(pairs) {
-                let (z, slope) = self.0.gate(*x);
-                let open = sigmoid(z);
-                *output = g * open * (1.0 + x * slope * (1.0 - open));
-            }
+            slope(output, &input[start..], &gradient[start..], self.0);
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }

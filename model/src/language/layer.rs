@@ -339,7 +339,7 @@ fn linear(
 ) -> Result<Linear> {
     let mut linear = if config.family == Family::Gpt2 {
         let init = Init::fan_in(inputs, scale);
-        let weight = parameters.get(&format!("{name}.weight"), &[inputs, outputs], init)?;
+        let weight = parameters.get_turned(&format!("{name}.weight"), &[inputs, outputs], init)?;
         Linear::new(weight.t()?, None)
     } else {
         Linear::without_bias(parameters, name, [outputs, inputs], scale)?
