@@ -15,10 +15,10 @@ const LANES: usize = 16;
 macro_rules! on_widest {
     (
         $(#[$attribute:meta])*
-        fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
+        $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block
     ) => {
         $(#[$attribute])*
-        fn $name($($argument: $type),*) $(-> $output)? {
+        $visible fn $name($($argument: $type),*) $(-> $output)? {
             #[inline(always)]
             fn on_any($($argument: $type),*) $(-> $output)? $body
 

@@ -5,10 +5,12 @@
 //! over rows in parallel. Rows are independent and sums run in a fixed order, so results do not
 //! depend on the number of threads.
 
+mod attention;
 mod cross_entropy;
 mod few_rows;
 mod gelu;
 mod lanes;
+mod matrix;
 mod norm;
 mod product;
 mod self_gate;
@@ -18,6 +20,7 @@ mod turn;
 use candle_core::{CpuStorage, Layout, Result, bail};
 use rayon::prelude::*;
 
+pub(crate) use attention::Attention;
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use gelu::Gelu;
 pub(crate) use norm::{FrozenNorm, Normalize};

@@ -12,25 +12,31 @@ pub(crate) struct BiasedSoftmax {
 }
 
 on_widest! {
-    /// One row.
-    fn softmax(output: &mut [f32], scores: &[f32], bias: &[f32], scale: f32) {
-        for ((output, score), bias) in output.iter_mut().zip(scores).zip(bias) {
-            *output = score * scale + bias;
+    /// One row; no bias is one of zeros.
+    pub(super) fn softmax_in_place(scores: &mut [f32], bias: &[f32], scale: f32) {
+        if bias.is_empty() {
+            for score in scores.iter_mut() {
+                *score *= scale;
+            }
+        } else {
+            for (score, bias) in scores.iter_mut().zip(bias) {
+                *score = *score * scale + bias;
+            }
         }
-        let most = largest(output);
-        for output in output.iter_mut() {
-            *output = exp_of_nonpositive(*output - most);
+        let most = largest(scores);
+        for score in scores.iter_mut() {
+            *score = exp_of_nonpositive(*score - most);
         }
-        let factor = 1.0 / sum_of(output, |output| output);
-        for output in output.iter_mut() {
-            *output *= factor;
+        let factor = 1.0 / sum_of(scores, |score| score);
+        for score in scores.iter_mut() {
+            *score *= factor;
         }
     }
 }
 
 on_widest! {
     /// The gradient of one row.
-    fn slope(output: &mut [f32], probabilities: &[f32], gradient: &[f32], scale: f32) {
+    pub(super) fn slope(output: &mut [f32], probabilities: &[f32], gradient: &[f32], scale: f32) {
         let mean = sum_of_pairs(probabilities, gradient, |p, g| p * g);
         for (output, (p, g)) in output.iter_mut().zip(probabilities.iter().zip(gradient)) {
             *output = scale * p * (g - mean);
@@ -69,7 +75,8 @@ impl CustomOp2 for BiasedSoftmax {
                 left /= size;
             }
             let scores = &scores[row * width..(row + 1) * width];
-            softmax(output, scores, &bias[start..start + width], self.scale);
+            output.copy_from_slice(scores);
+            softmax_in_place(output, &bias[start..start + width], self.scale);
         });
         Ok((CpuStorage::F32(output), scores_layout.shape().clone()))
     }
