@@ -38,6 +38,7 @@ pub mod pairs;
 pub mod pictures;
 pub mod pipeline;
 pub mod progress;
+pub mod prompt;
 pub mod retry;
 pub mod seen;
 pub mod source;
