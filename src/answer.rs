@@ -24,7 +24,7 @@ pub fn answer(
     pictures: &[impl AsRef<Path>],
     prompt: &str,
     options: &GenerateOptions,
-    on_text: impl FnMut(&str),
+    on_text: impl FnMut(&str) + Send,
 ) -> Result<String> {
     answer_pieces(trained, &pieces(pictures, prompt)?, options, on_text)
 }
@@ -44,7 +44,7 @@ pub fn answer_pieces(
     trained: &TrainedModel,
     pieces: &[Piece],
     options: &GenerateOptions,
-    mut on_text: impl FnMut(&str),
+    mut on_text: impl FnMut(&str) + Send,
 ) -> Result<String> {
     let tokenizer = &trained.tokenizer;
     check_media(pieces)?;
