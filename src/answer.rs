@@ -1,23 +1,15 @@
 //! Asking a trained model to go on from pictures and words.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use m3w_model::{GenerateOptions, generate};
 
+use crate::prompt::{Piece, check_media};
 use crate::trained::TrainedModel;
 
 /// What stands for a picture in a prompt.
 const IMAGE_MARK: &str = "<image>";
-
-/// A part of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// A picture, in a file.
-    Picture(PathBuf),
-    /// Words.
-    Text(String),
-}
 
 /// Continues a prompt with pictures.
 ///
@@ -32,35 +24,32 @@ pub fn answer(
     pictures: &[impl AsRef<Path>],
     prompt: &str,
     options: &GenerateOptions,
-    on_text: impl FnMut(&str),
+    on_text: impl FnMut(&str) + Send,
 ) -> Result<String> {
     answer_pieces(trained, &pieces(pictures, prompt)?, options, on_text)
 }
 
-/// Continues pictures and words in the order they are given.
+/// Continues pictures, clips and words in the order they are given.
 ///
-/// Pictures are scaled and normalised as in training. `on_text` receives the words so far each
+/// Pictures and frames are scaled and normalised as in training. `on_text` receives the words so far each
 /// time one is added.
 ///
 /// # Errors
 ///
-/// If a picture cannot be decoded, or there is nothing to go on from.
+/// If a picture or video cannot be decoded, there are more of them than [`MAX_MEDIA`], or there is
+/// nothing to go on from.
+///
+/// [`MAX_MEDIA`]: crate::prompt::MAX_MEDIA
 pub fn answer_pieces(
     trained: &TrainedModel,
     pieces: &[Piece],
     options: &GenerateOptions,
-    mut on_text: impl FnMut(&str),
+    mut on_text: impl FnMut(&str) + Send,
 ) -> Result<String> {
     let tokenizer = &trained.tokenizer;
+    check_media(pieces)?;
     let tokens = prompt_tokens(trained, pieces)?;
-    let pictures: Vec<PathBuf> = pieces
-        .iter()
-        .filter_map(|piece| match piece {
-            Piece::Picture(path) => Some(path.clone()),
-            Piece::Text(_) => None,
-        })
-        .collect();
-    let pixels = trained.pixels(&pictures)?;
+    let pixels = trained.pixels(pieces)?;
     let mut generated = Vec::new();
     generate(&trained.model, &tokens, pixels.as_ref(), options, |token| {
         generated.push(token);
@@ -105,7 +94,7 @@ fn prompt_tokens(trained: &TrainedModel, pieces: &[Piece]) -> Result<Vec<u32>> {
     let mut tokens = Vec::new();
     for piece in pieces {
         match piece {
-            Piece::Picture(_) => {
+            Piece::Picture(_) | Piece::Video(_) | Piece::Frames(_) => {
                 if trained.begins_with_end_of_chunk() || !tokens.is_empty() {
                     tokens.push(tokenizer.eoc_id());
                 }
@@ -115,7 +104,9 @@ fn prompt_tokens(trained: &TrainedModel, pieces: &[Piece]) -> Result<Vec<u32>> {
         }
     }
     if tokens.is_empty() {
-        bail!("there is nothing to go on from: give --prompt, --text or --image");
+        bail!(
+            "there is nothing to go on from: give --prompt, --prompt-file, --text, --image or --video"
+        );
     }
     Ok(tokens)
 }

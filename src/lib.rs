@@ -41,6 +41,7 @@ pub mod pairs;
 pub mod pictures;
 pub mod pipeline;
 pub mod progress;
+pub mod prompt;
 pub mod repair;
 
 pub mod retry;

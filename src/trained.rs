@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
@@ -18,6 +18,7 @@ use m3w_document::image::{Limits, decode};
 use m3w_model::{Flamingo, Picture, Preprocess};
 use m3w_shards::{LoaderConfig, Tokenizer, picture_pixels};
 
+use crate::prompt::Piece;
 use crate::trainer::TrainFile;
 
 /// Where an imported model's picture settings stand in its directory.
@@ -74,24 +75,46 @@ impl TrainedModel {
         matches!(self.pictures, Pictures::Loaded(_))
     }
 
-    /// Pixels `[N, 1, 3, side, side]` of pictures; `None` where there are none.
+    /// Pixels `[N, F, 3, side, side]` of the pictures and clips among `pieces`; `None` where there
+    /// are none.
+    ///
+    /// F is the most frames of any, or as many as in training. Shorter clips and pictures are filled
+    /// up as in training, with zeros; for an imported model, which saw no such frames, with their
+    /// last frame.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read or is no picture.
-    pub fn pixels(&self, pictures: &[PathBuf]) -> Result<Option<Tensor>> {
-        let mut tensors = Vec::with_capacity(pictures.len());
-        for path in pictures {
-            let bytes = fs::read(path)
-                .with_context(|| format!("cannot read the picture {}", path.display()))?;
-            let pixels = self.pictures.pixels(&bytes);
-            let pixels = pixels.with_context(|| format!("{} cannot be used", path.display()))?;
-            tensors.push(pixels.unsqueeze(0)?);
+    /// If a file cannot be read, is no picture, or a video cannot be cut.
+    pub fn pixels(&self, pieces: &[Piece]) -> Result<Option<Tensor>> {
+        let mut media = Vec::new();
+        for piece in pieces.iter().filter(|piece| piece.is_medium()) {
+            let mut frames = Vec::new();
+            for (name, bytes) in piece.frames()? {
+                let pixels = self.pictures.pixels(&bytes);
+                frames.push(pixels.with_context(|| format!("{name} cannot be used"))?);
+            }
+            media.push(frames);
         }
-        if tensors.is_empty() {
+        let Some(most) = media.iter().map(Vec::len).max() else {
             return Ok(None);
+        };
+        let most = match &self.pictures {
+            Pictures::Loaded(loader) => most.max(loader.frames_per_image),
+            Pictures::Clip(_) => most,
+        };
+        let mut clips = Vec::with_capacity(media.len());
+        for mut frames in media {
+            let Some(last) = frames.last() else {
+                bail!("a clip has no frames");
+            };
+            let filler = match &self.pictures {
+                Pictures::Loaded(_) => last.zeros_like()?,
+                Pictures::Clip(_) => last.clone(),
+            };
+            frames.resize(most, filler);
+            clips.push(Tensor::stack(&frames, 0)?);
         }
-        Ok(Some(Tensor::stack(&tensors, 0)?))
+        Ok(Some(Tensor::stack(&clips, 0)?))
     }
 }
 

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use crate::Result;
 use crate::config::{Activation, Attend, CrossAttentionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, MASKED_SCORE, attend, join_heads, score_scale, split_heads};
+use crate::ops::{LayerNorm, Linear, MASKED_SCORE, attend, score_scale, split_heads};
 use crate::resampler::{FeedForward, keys_and_values};
 
 /// Which latents each token may attend to.
@@ -16,8 +16,9 @@ use crate::resampler::{FeedForward, keys_and_values};
 pub struct MediaMask {
     /// `[B, 1, L, N * R]`: 0 where a token sees a latent, else a score that weighs nothing.
     bias: Tensor,
-    /// `[B, 1, L, 1]`: 1 for a token that sees some image, 0 for one that sees none.
-    sees_any: Tensor,
+    /// `[B, L, 1]`: 1 for a token that sees some image, 0 for one that sees none; `None` where
+    /// all see some.
+    sees_any: Option<Tensor>,
     /// `[B, 1, L, 1]`, factors of the queries: 0 for a token that averages over everything.
     query_scale: Option<Tensor>,
 }
@@ -69,7 +70,10 @@ impl MediaMask {
             .transpose()?;
         Ok(Self {
             bias: Tensor::from_vec(bias, (batch, 1, length, images * latents), cpu)?,
-            sees_any: Tensor::from_vec(sees_any, (batch, 1, length, 1), cpu)?,
+            sees_any: sees_any
+                .contains(&0.0)
+                .then(|| Tensor::from_vec(sees_any, (batch, length, 1), cpu))
+                .transpose()?,
             query_scale,
         })
     }
@@ -82,7 +86,7 @@ impl MediaMask {
         let f32 = candle_core::DType::F32;
         Ok(Self {
             bias: Tensor::zeros((batch, 1, length, sources), f32, &Device::Cpu)?,
-            sees_any: Tensor::ones((batch, 1, length, 1), f32, &Device::Cpu)?,
+            sees_any: None,
             query_scale: None,
         })
     }
@@ -181,8 +185,8 @@ impl MaskedCrossAttention {
     pub fn keys_values(&self, media: &Tensor) -> Result<MediaKeysValues> {
         let media = media.flatten(1, 2)?; // [B, N * R, media_width]
         Ok(MediaKeysValues {
-            keys: split_heads(&self.keys.forward(&media)?, self.heads)?,
-            values: split_heads(&self.values.forward(&media)?, self.heads)?,
+            keys: split_heads(&self.keys.forward(&media)?, self.heads)?.contiguous()?,
+            values: split_heads(&self.values.forward(&media)?, self.heads)?.contiguous()?,
         })
     }
 
@@ -212,8 +216,11 @@ impl MaskedCrossAttention {
         )?;
         // A row that is masked everywhere comes out of the softmax as an average; the factor
         // makes it nothing, in the gradient too.
-        let attended = attended.broadcast_mul(&mask.sees_any)?;
-        self.output.forward(&join_heads(&attended)?)
+        let attended = match &mask.sees_any {
+            Some(sees_any) => attended.broadcast_mul(sees_any)?,
+            None => attended,
+        };
+        self.output.forward(&attended)
     }
 }
 
@@ -329,7 +336,10 @@ mod tests {
                 MediaMask::new(std::slice::from_ref(&index), images, latents, Attend::Own, false).unwrap();
             prop_assert_eq!(mask.bias.dims(), [1, 1, length, images * latents]);
             let bias: Vec<f32> = mask.bias.flatten_all().unwrap().to_vec1().unwrap();
-            let sees_any: Vec<f32> = mask.sees_any.flatten_all().unwrap().to_vec1().unwrap();
+            let sees_any: Vec<f32> = match mask.sees_any {
+                Some(sees_any) => sees_any.flatten_all().unwrap().to_vec1().unwrap(),
+                None => vec![1.0; length],
+            };
             for (token, row) in bias.chunks(images * latents).enumerate() {
                 let own = usize::from(index[token]);
                 prop_assert_eq!(sees_any[token] == 1.0, (1..=images).contains(&own));

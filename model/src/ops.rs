@@ -9,7 +9,7 @@ use candle_core::{D, DType, Tensor};
 use crate::Result;
 use crate::config::Activation;
 use crate::fused::{
-    BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Normalize, SelfGate,
+    Attention, BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Normalize, SelfGate,
 };
 use crate::init::{Init, ParameterStore};
 
@@ -186,17 +186,16 @@ pub(crate) fn activate(activation: Activation, input: &Tensor) -> Result<Tensor>
     })
 }
 
-/// `[B, T, heads * head_dim]` to contiguous `[B, heads, T, head_dim]`.
+/// `[B, T, heads * head_dim]` to `[B, heads, T, head_dim]`, without moving anything.
 pub(crate) fn split_heads(input: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, tokens, width) = input.dims3()?;
     Ok(input
         .reshape((batch, tokens, heads, width / heads))?
-        .transpose(1, 2)?
-        .contiguous()?)
+        .transpose(1, 2)?)
 }
 
 /// The inverse of [`split_heads`].
-pub(crate) fn join_heads(input: &Tensor) -> Result<Tensor> {
+fn join_heads(input: &Tensor) -> Result<Tensor> {
     let (batch, heads, tokens, head_dim) = input.dims4()?;
     Ok(input
         .transpose(1, 2)?
@@ -215,10 +214,11 @@ pub(crate) fn repeat_heads(input: &Tensor, repeats: usize) -> Result<Tensor> {
         .reshape((batch, heads * repeats, tokens, head_dim))?)
 }
 
-/// Softmax attention: queries `[B, H, T, D]`, keys and values `[B, H, S, D]`, to `[B, H, T, D]`.
+/// Softmax attention: queries `[B, H, T, D]`, keys and values `[B, G, S, D]`, each `H / G` heads of
+/// queries sharing one of those, to `[B, T, H * D]`.
 ///
-/// `bias` gets no gradient; it is added to the scores `[B, H, T, S]`, `scale` times the products,
-/// and broadcast to them.
+/// `bias` `[B or 1, H or 1, T, S]` gets no gradient; it is added to the scores, `scale` times the
+/// products. A query that sees no key at all gets numbers without meaning.
 pub(crate) fn attend(
     queries: &Tensor,
     keys: &Tensor,
@@ -226,10 +226,12 @@ pub(crate) fn attend(
     bias: Option<&Tensor>,
     scale: f32,
 ) -> Result<Tensor> {
-    weigh(&queries.matmul(&keys.t()?)?, values, bias, scale)
+    let bias = bias.map(Tensor::detach);
+    Ok(queries.apply_op3(keys, values, Attention { scale, bias })?)
 }
 
-/// The rest of [`attend`], from the products of queries and keys `[B, H, T, S]`.
+/// What [`attend`] gives from products of queries and keys `[B, H, T, S]` and values
+/// `[B, H, S, D]`, where those products have more in them.
 pub(crate) fn weigh(
     scores: &Tensor,
     values: &Tensor,
@@ -242,7 +244,7 @@ pub(crate) fn weigh(
     };
     let bias = bias.broadcast_as(scores.shape())?;
     let weights = scores.apply_op2(&bias, BiasedSoftmax { scale })?;
-    Ok(weights.matmul(values)?)
+    join_heads(&weights.matmul(&values.contiguous()?)?)
 }
 
 /// The usual factor of attention scores, `head_dim^-1/2` (Vaswani et al. 2017).

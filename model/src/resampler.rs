@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, score_scale, split_heads};
+use crate::ops::{LayerNorm, Linear, activate, attend, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
@@ -111,14 +111,13 @@ impl Resampler {
             tokens = tokens.broadcast_add(&embeddings.reshape((1, images, 1, 1, width))?)?;
         }
         let media = tokens.reshape((batch * images, frames * patches, width))?;
-        let mut latents = self
-            .latents
-            .unsqueeze(0)?
-            .broadcast_as((batch * images, self.latents.dim(0)?, width))?
-            .contiguous()?;
+        // All images begin with the same latents, so the first layer asks once for all of them.
+        let mut latents = self.latents.unsqueeze(0)?; // [1, R, width]
         for layer in &self.layers {
-            latents = layer.forward(&media, &latents)?;
+            latents = layer.forward(&media, &latents)?; // [M, R, width]
         }
+        let known = (batch * images, self.latents.dim(0)?, width);
+        let latents = latents.broadcast_as(known)?.contiguous()?;
         let latents = self.norm.forward(&latents)?;
         Ok(latents.reshape((batch, images, (), width))?)
     }
@@ -196,21 +195,29 @@ impl Layer {
         })
     }
 
-    /// Media `[M, S, width]` and latents `[M, R, width]` to new latents.
+    /// Media `[M, S, width]` and latents `[M or 1, R, width]`, 1 where all are alike, to new
+    /// latents `[M, R, width]`.
     fn forward(&self, media: &Tensor, latents: &Tensor) -> Result<Tensor> {
+        let count = media.dim(0)?;
+        let for_all = |latents: &Tensor| -> Result<Tensor> {
+            let (_, tokens, width) = latents.dims3()?;
+            Ok(latents.broadcast_as((count, tokens, width))?)
+        };
         let normal = self.latents_norm.forward(latents)?;
         let media = self.media_norm.forward(media)?;
-        let (keys, values) = match &self.latent_maps {
-            None => {
-                let sources = Tensor::cat(&[&media, &normal], 1)?;
-                (self.keys.forward(&sources)?, self.values.forward(&sources)?)
-            }
-            Some([keys, values]) => (
-                Tensor::cat(&[self.keys.forward(&media)?, keys.forward(&normal)?], 1)?,
-                Tensor::cat(&[self.values.forward(&media)?, values.forward(&normal)?], 1)?,
-            ),
+        let [of_latents, of_values] = match &self.latent_maps {
+            None => [&self.keys, &self.values],
+            Some([keys, values]) => [keys, values],
         };
+        let both = |of_media: &Linear, of_latents: &Linear| -> Result<Tensor> {
+            let latents = for_all(&of_latents.forward(&normal)?)?.contiguous()?;
+            Ok(Tensor::cat(&[&of_media.forward(&media)?, &latents], 1)?)
+        };
+        let keys = both(&self.keys, of_latents)?;
+        let values = both(&self.values, of_values)?;
         let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
+        let (_, heads, tokens, channels) = queries.dims4()?;
+        let queries = queries.broadcast_as((count, heads, tokens, channels))?;
         let attended = attend(
             &queries,
             &split_heads(&keys, self.heads)?,
@@ -218,7 +225,7 @@ impl Layer {
             None,
             score_scale(&queries)?,
         )?;
-        let latents = (latents + self.output.forward(&join_heads(&attended)?)?)?;
+        let latents = (for_all(latents)? + self.output.forward(&attended)?)?;
         Ok((&latents + self.feed_forward.forward(&latents)?)?)
     }
 }

@@ -78,7 +78,7 @@ pub fn score_candidates(
                 row
             })
             .collect();
-        let mut here = context.clone();
+        let mut here = context.copy()?;
         here.repeat(chunk.len())?;
         let scores = log_probabilities(&here.advance(&rows)?)?;
         for (row, scores) in scores.chunks(length).enumerate() {

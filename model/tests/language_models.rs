@@ -109,7 +109,8 @@ fn scores_are_those_of_transformers_in_every_family() {
 fn scores_behind_a_cache_are_the_same() {
     for case in &cases() {
         let length = case.tokens.dim(1).unwrap();
-        let mut caches = vec![LayerCache::default(); case.model.layer_count()];
+        let mut caches: Vec<LayerCache> = Vec::new();
+        caches.resize_with(case.model.layer_count(), LayerCache::default);
         let mut start = 0;
         for count in [4, 1, 1, 2] {
             let found = run(case, start, count, Some(&mut caches));

@@ -7,13 +7,14 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use m3w_model::GenerateOptions;
 
-use crate::answer::{Piece, answer, answer_pieces};
+use crate::answer::{answer, answer_pieces};
+use crate::prompt::{Piece, VideoPart, read_prompt};
 use crate::trained::TrainedModel;
 
 /// Continue text for pictures with a trained or imported model
 ///
-/// `--image` and `--text`, each repeated as often as needed, make a prompt in the order they are
-/// given.
+/// `--image`, `--video` and `--text`, each repeated as often as needed, make a prompt in the order
+/// they are given; so do the parts of a `--prompt-file`. Words are printed as they come.
 #[derive(Debug, Args)]
 pub(super) struct Generate {
     /// Directory of the training run or the imported model
@@ -23,8 +24,16 @@ pub(super) struct Generate {
     pieces: Pieces,
     /// Words to continue; `<image>` stands for the next picture, and without any the pictures
     /// come first
-    #[arg(long, value_name = "TEXT", default_value = "", conflicts_with = "text")]
+    #[arg(long, value_name = "TEXT", default_value = "", conflicts_with_all = ["text", "video"])]
     prompt: String,
+    /// JSON list of parts: {"image": FILE}, {"text": WORDS}, {"frames": [FILE, …]} or
+    /// {"video": FILE, "start_s": 0, "end_s": 8, "most_frames": 8}; paths count from its folder
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["prompt", "text", "image", "video"]
+    )]
+    prompt_file: Option<PathBuf>,
     /// Most tokens to add
     #[arg(long, value_name = "N", default_value_t = 32)]
     max_new_tokens: usize,
@@ -64,6 +73,11 @@ impl FromArgMatches for Pieces {
             let places = matches.indices_of("image").into_iter().flatten();
             placed.extend(places.zip(pictures.cloned().map(Piece::Picture)));
         }
+        if let Some(videos) = matches.get_many::<PathBuf>("video") {
+            let places = matches.indices_of("video").into_iter().flatten();
+            let videos = videos.cloned().map(VideoPart::from_start);
+            placed.extend(places.zip(videos.map(Piece::Video)));
+        }
         if let Some(texts) = matches.get_many::<String>("text") {
             let places = matches.indices_of("text").into_iter().flatten();
             placed.extend(places.zip(texts.cloned().map(Piece::Text)));
@@ -85,11 +99,15 @@ impl Args for Pieces {
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
             .help("A picture; may be given several times");
+        let video = repeated("video")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("A video, of which the first 8 seconds are shown; may be given several times");
         let text = repeated("text")
             .value_name("TEXT")
             .allow_hyphen_values(true)
             .help("Words at this place among the pictures; may be given several times");
-        command.arg(image).arg(text)
+        command.arg(image).arg(video).arg(text)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -122,15 +140,20 @@ impl Generate {
                 shown = whole;
             }
         };
-        let Pieces(pieces) = self.pieces;
+        let Pieces(mut pieces) = self.pieces;
+        if let Some(path) = &self.prompt_file {
+            pieces = read_prompt(path)?;
+        }
         let pictures = pieces.iter().map(|piece| match piece {
             Piece::Picture(path) => Some(path),
-            Piece::Text(_) => None,
+            Piece::Video(_) | Piece::Frames(_) | Piece::Text(_) => None,
         });
         let pictures: Option<Vec<&PathBuf>> = pictures.collect();
         let text = match pictures {
-            Some(pictures) => answer(&trained, &pictures, &self.prompt, &options, on_text),
-            None => answer_pieces(&trained, &pieces, &options, on_text),
+            Some(pictures) if self.prompt_file.is_none() => {
+                answer(&trained, &pictures, &self.prompt, &options, on_text)
+            }
+            _ => answer_pieces(&trained, &pieces, &options, on_text),
         }?;
         writeln!(
             std::io::stdout(),
@@ -155,13 +178,13 @@ mod tests {
 
     #[test]
     fn pictures_and_words_keep_the_order_of_the_command_line() {
-        let line = "m3w --checkpoint dir --image a --text one --image b --text=two --image c";
+        let line = "m3w --checkpoint dir --image a --text one --video b --text=two --image c";
         let line = Line::try_parse_from(line.split(' ')).unwrap();
         let Pieces(pieces) = line.generate.pieces;
         let expected = [
             Piece::Picture("a".into()),
             Piece::Text("one".to_owned()),
-            Piece::Picture("b".into()),
+            Piece::Video(VideoPart::from_start("b".into())),
             Piece::Text("two".to_owned()),
             Piece::Picture("c".into()),
         ];
@@ -170,7 +193,11 @@ mod tests {
 
     #[test]
     fn a_prompt_beside_pieces_of_text_is_refused() {
-        let line = "m3w --checkpoint dir --text one --prompt two";
-        assert!(Line::try_parse_from(line.split(' ')).is_err());
+        for line in [
+            "m3w --checkpoint dir --text one --prompt two",
+            "m3w --checkpoint dir --image a --prompt-file two",
+        ] {
+            assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

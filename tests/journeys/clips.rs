@@ -10,7 +10,7 @@ use super::site::{files, m3w};
 
 /// Whether the programs that read videos are there; without them a test says so and ends.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
-fn has_ffmpeg() -> bool {
+pub(super) fn has_ffmpeg() -> bool {
     match m3w::video::check_programs() {
         Ok(()) => true,
         Err(error) => {
@@ -21,7 +21,7 @@ fn has_ffmpeg() -> bool {
 }
 
 /// Makes a video whose left half has the grey 20 + 20 N in second N; the right half is bands.
-fn video(path: &Path, seconds: u32, codec: &[&str]) {
+pub(super) fn video(path: &Path, seconds: u32, codec: &[&str]) {
     let source = format!(
         "color=c=black:size=96x64:rate=10:duration={seconds},format=gray,\
          geq=lum='if(lt(X\\,48)\\,20+20*floor(T+0.001)\\,mod(Y\\,16)*12)'"

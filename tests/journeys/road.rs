@@ -2,10 +2,16 @@
 
 use std::path::Path;
 
+use m3w::answer::answer_pieces;
 use m3w::demo::{build_site, captions, report, train_tiny};
 use m3w::document::{Document, Element, Image, TextRole};
+use m3w::model::GenerateOptions;
+use m3w::prompt::read_prompt;
 use m3w::shards::{DocumentReader, Manifest, SequenceReader};
+use m3w::trained::TrainedModel;
+use serde_json::json;
 
+use super::clips::{has_ffmpeg, video};
 use super::site::{m3w, never, shared_corpus};
 
 fn documents() -> Vec<Document<Image>> {
@@ -111,10 +117,59 @@ fn the_demonstration_learns_goes_on_and_answers() {
     assert!(end < start - 0.5, "loss {start} -> {end}");
     let captions = captions(out, 3).unwrap();
     assert_eq!(captions.len(), 3);
-    for caption in captions {
+    for caption in &captions {
         assert!(caption.picture.exists() && !caption.expected.is_empty());
         assert!(!caption.generated.is_empty());
     }
+    let pictures: Vec<&Path> = captions.iter().map(|caption| &*caption.picture).collect();
+    a_prompt_file_is_read(out, &pictures);
+}
+
+/// A picture, a clip of two frames and, where it can be made, a video, asked about in one prompt.
+fn a_prompt_file_is_read(out: &Path, pictures: &[&Path]) {
+    let names: Vec<&str> = pictures
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap())
+        .collect();
+    let mut parts = vec![
+        json!({"image": names[0]}),
+        json!({"text": "A picture."}),
+        json!({"frames": &names[1..3]}),
+        json!({"text": "A clip of"}),
+    ];
+    let has_video = has_ffmpeg();
+    if has_video {
+        video(&out.join("short.mp4"), 5, &["-c:v", "mpeg4"]);
+        let video = json!({"video": "short.mp4", "start_s": 1, "end_s": 4, "most_frames": 3});
+        parts.insert(0, video);
+    }
+    let file = out.join("prompt.json");
+    std::fs::write(&file, serde_json::to_vec(&parts).unwrap()).unwrap();
+    let pieces = read_prompt(&file).unwrap();
+    let trained = TrainedModel::load(&out.join("run")).unwrap();
+    let pixels = trained.pixels(&pieces).unwrap().unwrap();
+    let frames = if has_video { 3 } else { 2 };
+    let media = usize::from(has_video) + 2;
+    assert_eq!(pixels.dims()[..3], [media, frames, 3]);
+    let sums = pixels.abs().unwrap().sum((2, 3, 4)).unwrap();
+    let is_shown: Vec<Vec<bool>> = sums
+        .to_vec2::<f32>()
+        .unwrap()
+        .iter()
+        .map(|clip| clip.iter().map(|sum| *sum > 0.0).collect())
+        .collect();
+    // As in training, frames that are not there are empty.
+    let shown = |count: usize| -> Vec<bool> { (0..frames).map(|frame| frame < count).collect() };
+    assert_eq!(is_shown[media - 2..], [shown(1), shown(2)]);
+    let options = GenerateOptions {
+        max_new_tokens: 4,
+        ..GenerateOptions::default()
+    };
+    let mut said = String::new();
+    let answer = answer_pieces(&trained, &pieces, &options, |text| {
+        text.clone_into(&mut said);
+    });
+    assert_eq!(answer.unwrap(), said);
 }
 
 /// The loss of each step.

@@ -3,18 +3,29 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::lanes::{largest, on_widest, sum_of};
 use super::{contiguous, exp_of_nonpositive, fill_rows};
 
 /// Cross entropy of each row of scores `[T, V]` with its target `[T]` u32, `[T]`.
 pub(crate) struct CrossEntropy;
 
-/// The largest score of a row and the sum of the exponentials of all scores less that.
-fn most_and_sum(scores: &[f32]) -> (f32, f32) {
-    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials = scores.iter().map(|score| exp_of_nonpositive(score - most));
-    // In f64: a vocabulary is long enough for f32 sums to lose a digit.
-    let sum: f64 = exponentials.map(f64::from).sum();
-    (most, sum as f32)
+on_widest! {
+    /// The largest score of a row and the sum of the exponentials of all scores less that.
+    fn most_and_sum(scores: &[f32]) -> (f32, f32) {
+        let most = largest(scores);
+        // In f64: a vocabulary is long enough for f32 sums to lose a digit.
+        let sum = sum_of(scores, |score| f64::from(exp_of_nonpositive(score - most)));
+        (most, sum as f32)
+    }
+}
+
+on_widest! {
+    /// `factor` times the exponentials of all scores less `most`.
+    fn exponentials(output: &mut [f32], scores: &[f32], most: f32, factor: f32) {
+        for (output, score) in output.iter_mut().zip(scores) {
+            *output = factor * exp_of_nonpositive(score - most);
+        }
+    }
 }
 
 impl CustomOp2 for CrossEntropy {
@@ -88,9 +99,7 @@ impl CustomOp2 for CrossEntropySlope {
             let scores = &scores[row * vocabulary..(row + 1) * vocabulary];
             let (most, sum) = most_and_sum(scores);
             let factor = gradient[row] / sum;
-            for (output, score) in output.iter_mut().zip(scores) {
-                *output = factor * exp_of_nonpositive(score - most);
-            }
+            exponentials(output, scores, most, factor);
             output[self.targets[row] as usize] -= gradient[row];
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))

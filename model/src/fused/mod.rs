@@ -5,8 +5,12 @@
 //! over rows in parallel. Rows are independent and sums run in a fixed order, so results do not
 //! depend on the number of threads.
 
+mod attention;
 mod cross_entropy;
+mod few_rows;
 mod gelu;
+mod lanes;
+mod matrix;
 mod norm;
 mod product;
 mod self_gate;
@@ -16,6 +20,7 @@ mod turn;
 use candle_core::{CpuStorage, Layout, Result, bail};
 use rayon::prelude::*;
 
+pub(crate) use attention::Attention;
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use gelu::Gelu;
 pub(crate) use norm::{FrozenNorm, Normalize};
@@ -32,6 +37,7 @@ const SMALLEST_EXPONENT: f32 = -87.0;
 
 /// `e^x` for `x <= 0`, within 3e-7 relative, in a form compilers vectorise (the standard library
 /// calls a function per number).
+#[inline(always)]
 fn exp_of_nonpositive(x: f32) -> f32 {
     // Adding 1.5 * 2^23 leaves no bits behind the point: rounding without a function call.
     const ROUNDER: f32 = 12_582_912.0;
@@ -44,7 +50,8 @@ fn exp_of_nonpositive(x: f32) -> f32 {
     } else {
         x
     };
-    let twos = (clamped * std::f32::consts::LOG2_E + ROUNDER) - ROUNDER;
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUNDER;
+    let twos = shifted - ROUNDER;
     let rest = clamped - twos * LN_2_HIGH - twos * LN_2_REST;
     // Taylor's series: with |rest| <= ln(2) / 2 the next term is below 6e-9.
     let mut sum = 1.0 / 5040.0;
@@ -59,7 +66,9 @@ fn exp_of_nonpositive(x: f32) -> f32 {
     ] {
         sum = sum * rest + coefficient;
     }
-    let power = f32::from_bits(((twos as i32 + 127) << 23) as u32);
+    // The last bits of the shifted number are the whole number of twos; moved to the exponent's
+    // place they make the power of two.
+    let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     if x < SMALLEST_EXPONENT {
         0.0
     } else {

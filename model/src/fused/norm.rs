@@ -4,6 +4,7 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
+use super::lanes::{on_widest, sum_of, sum_of_pairs};
 use super::{contiguous, fill_rows};
 
 /// Division of the last axis by its root mean square, after taking off its mean if `is_centred`.
@@ -16,16 +17,65 @@ pub(crate) struct Normalize {
 impl Normalize {
     /// What to take off a row and what to multiply it by then. Summed in f64: a row is long enough
     /// for f32 sums to lose a digit, which every later layer would carry on.
+    #[inline(always)]
     fn shift_and_factor(self, row: &[f32]) -> (f32, f32) {
         let count = row.len() as f64;
         let shift = if self.is_centred {
-            (row.iter().copied().map(f64::from).sum::<f64>() / count) as f32
+            (sum_of(row, f64::from) / count) as f32
         } else {
             0.0
         };
-        let squares = row.iter().map(|value| f64::from(value - shift).powi(2));
-        let variance = squares.sum::<f64>() / count + f64::from(self.epsilon);
+        let squares = sum_of(row, |value| {
+            let apart = f64::from(value - shift);
+            apart * apart
+        });
+        let variance = squares / count + f64::from(self.epsilon);
         (shift, (1.0 / variance.sqrt()) as f32)
+    }
+}
+
+on_widest! {
+    /// One row.
+    fn normalize(output: &mut [f32], input: &[f32], how: Normalize) {
+        let (shift, factor) = how.shift_and_factor(input);
+        for (output, value) in output.iter_mut().zip(input) {
+            *output = (value - shift) * factor;
+        }
+    }
+}
+
+on_widest! {
+    /// One row, then its scale and shift.
+    fn normalize_and_scale(
+        output: &mut [f32],
+        input: &[f32],
+        scales: &[f32],
+        shifts: &[f32],
+        how: Normalize,
+    ) {
+        let (mean, factor) = how.shift_and_factor(input);
+        let learnt = scales.iter().zip(shifts);
+        for ((output, value), (scale, shift)) in output.iter_mut().zip(input).zip(learnt) {
+            *output = (value - mean) * factor * scale + shift;
+        }
+    }
+}
+
+on_widest! {
+    /// The gradient of one row.
+    fn slope(output: &mut [f32], input: &[f32], gradient: &[f32], how: Normalize) {
+        let count = input.len() as f32;
+        let (shift, factor) = how.shift_and_factor(input);
+        let along = sum_of_pairs(input, gradient, |x, g| (x - shift) * g);
+        let along = along / count * factor * factor;
+        let mean = if how.is_centred {
+            sum_of(gradient, |g| g) / count
+        } else {
+            0.0
+        };
+        for (output, (x, g)) in output.iter_mut().zip(input.iter().zip(gradient)) {
+            *output = factor * (g - mean - (x - shift) * along);
+        }
     }
 }
 
@@ -40,10 +90,7 @@ impl CustomOp1 for Normalize {
         let mut output = vec![0.0; input.len()];
         fill_rows(&mut output, width, |row, output| {
             let input = &input[row * width..(row + 1) * width];
-            let (shift, factor) = self.shift_and_factor(input);
-            for (output, value) in output.iter_mut().zip(input) {
-                *output = (value - shift) * factor;
-            }
+            normalize(output, input, *self);
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }
@@ -74,23 +121,11 @@ impl CustomOp2 for NormalizeSlope {
         let input = contiguous(input, layout, self.name())?;
         let gradient = contiguous(gradient, gradient_layout, self.name())?;
         let width = layout.dims().last().copied().unwrap_or(1);
-        let count = width as f32;
         let mut output = vec![0.0; input.len()];
         fill_rows(&mut output, width, |row, output| {
             let at = row * width..(row + 1) * width;
             let (input, gradient) = (&input[at.clone()], &gradient[at]);
-            let (shift, factor) = self.0.shift_and_factor(input);
-            let pairs = input.iter().zip(gradient);
-            let along: f32 = pairs.clone().map(|(x, g)| (x - shift) * g).sum();
-            let along = along / count * factor * factor;
-            let mean = if self.0.is_centred {
-                gradient.iter().sum::<f32>() / count
-            } else {
-                0.0
-            };
-            for (output, (x, g)) in output.iter_mut().zip(pairs) {
-                *output = factor * (g - mean - (x - shift) * along);
-            }
+            slope(output, input, gradient, self.0);
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }
@@ -128,11 +163,7 @@ impl CustomOp3 for FrozenNorm {
         let mut output = vec![0.0; input.len()];
         fill_rows(&mut output, width, |row, output| {
             let input = &input[row * width..(row + 1) * width];
-            let (mean, factor) = self.0.shift_and_factor(input);
-            let learnt = scales.iter().zip(shifts);
-            for ((output, value), (scale, shift)) in output.iter_mut().zip(input).zip(learnt) {
-                *output = (value - mean) * factor * scale + shift;
-            }
+            normalize_and_scale(output, input, scales, shifts, self.0);
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }

@@ -3,6 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
+use super::few_rows::{MOST_ROWS, few_rows};
 use super::{contiguous, fill_rows};
 
 /// `x * W^T` for rows `[M, in]` and a frozen weight `[out, in]`, `[M, out]`.
@@ -25,6 +26,15 @@ impl CustomOp2 for FrozenProduct {
     ) -> Result<(CpuStorage, Shape)> {
         let (count, inputs) = rows_layout.shape().dims2()?;
         let (outputs, _) = weight_layout.shape().dims2()?;
+        if count <= MOST_ROWS
+            && let Some((start, end)) = rows_layout.contiguous_offsets()
+            && let Some((first, last)) = weight_layout.contiguous_offsets()
+        {
+            let rows = &rows.as_slice::<f32>()?[start..end];
+            let weight = &weight.as_slice::<f32>()?[first..last];
+            let product = few_rows(rows, weight, inputs);
+            return Ok((CpuStorage::F32(product), Shape::from((count, outputs))));
+        }
         let turned = weight_layout.transpose(0, 1)?;
         let product = rows.matmul(weight, (1, count, outputs, inputs), rows_layout, &turned)?;
         Ok((product, Shape::from((count, outputs))))

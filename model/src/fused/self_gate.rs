@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::lanes::on_widest;
 use super::{contiguous, exp_of_nonpositive, fill_rows};
 
 /// `x * sigmoid(z(x))`.
@@ -19,28 +20,64 @@ pub(crate) enum SelfGate {
 /// Numbers worked through by one task.
 const NUMBERS_PER_ROW: usize = 1024;
 
-impl SelfGate {
-    /// `z` and its slope.
-    fn gate(self, x: f32) -> (f32, f32) {
-        /// sqrt(8 / pi)
-        const FACTOR: f32 = 1.595_769;
-        const CUBE: f32 = 0.044_715;
-        match self {
-            Self::Silu => (x, 1.0),
-            Self::QuickGelu => (1.702 * x, 1.702),
-            Self::GeluTanh => (
-                FACTOR * x * (1.0 + CUBE * x * x),
-                FACTOR * (1.0 + 3.0 * CUBE * x * x),
-            ),
+/// sqrt(8 / pi)
+const FACTOR: f32 = 1.595_769;
+const CUBE: f32 = 0.044_715;
+
+/// `1 / (1 + e^-z)`, by the exponential of a number that is not positive.
+#[inline(always)]
+fn sigmoid(z: f32) -> f32 {
+    let exponential = exp_of_nonpositive(-z.abs());
+    let share = 1.0 / (1.0 + exponential);
+    if z < 0.0 { exponential * share } else { share }
+}
+
+// One loop for each kind: with the choice inside, compilers take the numbers one by one.
+
+#[inline(always)]
+fn gate_each(output: &mut [f32], input: &[f32], z: impl Fn(f32) -> f32) {
+    for (output, x) in output.iter_mut().zip(input) {
+        *output = x * sigmoid(z(*x));
+    }
+}
+
+#[inline(always)]
+fn slope_each(
+    output: &mut [f32],
+    input: &[f32],
+    gradient: &[f32],
+    z_and_slope: impl Fn(f32) -> (f32, f32),
+) {
+    for (output, (x, g)) in output.iter_mut().zip(input.iter().zip(gradient)) {
+        let (z, slope) = z_and_slope(*x);
+        let open = sigmoid(z);
+        *output = g * open * (1.0 + x * slope * (1.0 - open));
+    }
+}
+
+on_widest! {
+    fn self_gate(output: &mut [f32], input: &[f32], gate: SelfGate) {
+        match gate {
+            SelfGate::Silu => gate_each(output, input, |x| x),
+            SelfGate::QuickGelu => gate_each(output, input, |x| 1.702 * x),
+            SelfGate::GeluTanh => {
+                gate_each(output, input, |x| FACTOR * x * (1.0 + CUBE * x * x));
+            }
         }
     }
 }
 
-/// `1 / (1 + e^-z)`, by the exponential of a number that is not positive.
-fn sigmoid(z: f32) -> f32 {
-    let exponential = exp_of_nonpositive(-z.abs());
-    let numerator = if z < 0.0 { exponential } else { 1.0 };
-    numerator / (1.0 + exponential)
+on_widest! {
+    fn slope(output: &mut [f32], input: &[f32], gradient: &[f32], gate: SelfGate) {
+        match gate {
+            SelfGate::Silu => slope_each(output, input, gradient, |x| (x, 1.0)),
+            SelfGate::QuickGelu => slope_each(output, input, gradient, |x| (1.702 * x, 1.702)),
+            SelfGate::GeluTanh => slope_each(output, input, gradient, |x| {
+                let square = CUBE * x * x;
+                (FACTOR * x * (1.0 + square), FACTOR * (1.0 + 3.0 * square))
+            }),
+        }
+    }
 }
 
 impl CustomOp1 for SelfGate {
@@ -52,9 +89,7 @@ impl CustomOp1 for SelfGate {
         let input = contiguous(input, layout, self.name())?;
         let mut output = vec![0.0; input.len()];
         fill_rows(&mut output, NUMBERS_PER_ROW, |row, output| {
-            for (output, x) in output.iter_mut().zip(&input[row * NUMBERS_PER_ROW..]) {
-                *output = x * sigmoid(self.gate(*x).0);
-            }
+            self_gate(output, &input[row * NUMBERS_PER_ROW..], *self);
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }
@@ -87,12 +122,7 @@ impl CustomOp2 for SelfGateSlope {
         let mut output = vec![0.0; input.len()];
         fill_rows(&mut output, NUMBERS_PER_ROW, |row, output| {
             let start = row * NUMBERS_PER_ROW;
-            let pairs = input[start..].iter().zip(&gradient[start..]);
-            for (output, (x, g)) in output.iter_mut().zip(pairs) {
-                let (z, slope) = self.0.gate(*x);
-                let open = sigmoid(z);
-                *output = g * open * (1.0 + x * slope * (1.0 - open));
-            }
+            slope(output, &input[start..], &gradient[start..], self.0);
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }

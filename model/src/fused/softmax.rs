@@ -2,12 +2,46 @@
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
+use super::lanes::{largest, on_widest, sum_of, sum_of_pairs};
 use super::{contiguous, exp_of_nonpositive, fill_rows};
 
 /// `softmax(scale * scores + bias)` over the last axis of `[.., T, S]`; the bias has the same
 /// shape, by broadcasting, and gets no gradient.
 pub(crate) struct BiasedSoftmax {
     pub(crate) scale: f32,
+}
+
+on_widest! {
+    /// One row; no bias is one of zeros.
+    pub(super) fn softmax_in_place(scores: &mut [f32], bias: &[f32], scale: f32) {
+        if bias.is_empty() {
+            for score in scores.iter_mut() {
+                *score *= scale;
+            }
+        } else {
+            for (score, bias) in scores.iter_mut().zip(bias) {
+                *score = *score * scale + bias;
+            }
+        }
+        let most = largest(scores);
+        for score in scores.iter_mut() {
+            *score = exp_of_nonpositive(*score - most);
+        }
+        let factor = 1.0 / sum_of(scores, |score| score);
+        for score in scores.iter_mut() {
+            *score *= factor;
+        }
+    }
+}
+
+on_widest! {
+    /// The gradient of one row.
+    pub(super) fn slope(output: &mut [f32], probabilities: &[f32], gradient: &[f32], scale: f32) {
+        let mean = sum_of_pairs(probabilities, gradient, |p, g| p * g);
+        for (output, (p, g)) in output.iter_mut().zip(probabilities.iter().zip(gradient)) {
+            *output = scale * p * (g - mean);
+        }
+    }
 }
 
 impl CustomOp2 for BiasedSoftmax {
@@ -41,20 +75,8 @@ impl CustomOp2 for BiasedSoftmax {
                 left /= size;
             }
             let scores = &scores[row * width..(row + 1) * width];
-            let mut most = f32::NEG_INFINITY;
-            for ((output, score), bias) in output.iter_mut().zip(scores).zip(&bias[start..]) {
-                *output = score * self.scale + bias;
-                most = most.max(*output);
-            }
-            let mut sum = 0.0;
-            for output in output.iter_mut() {
-                *output = exp_of_nonpositive(*output - most);
-                sum += *output;
-            }
-            let factor = 1.0 / sum;
-            for output in output.iter_mut() {
-                *output *= factor;
-            }
+            output.copy_from_slice(scores);
+            softmax_in_place(output, &bias[start..start + width], self.scale);
         });
         Ok((CpuStorage::F32(output), scores_layout.shape().clone()))
     }
@@ -96,11 +118,7 @@ impl CustomOp2 for SoftmaxSlope {
         fill_rows(&mut output, width, |row, output| {
             let at = row * width..(row + 1) * width;
             let (probabilities, gradient) = (&probabilities[at.clone()], &gradient[at]);
-            let pairs = probabilities.iter().zip(gradient);
-            let mean: f32 = pairs.clone().map(|(p, g)| p * g).sum();
-            for (output, (p, g)) in output.iter_mut().zip(pairs) {
-                *output = self.scale * p * (g - mean);
-            }
+            slope(output, probabilities, gradient, self.scale);
         });
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }

@@ -267,3 +267,77 @@ fn a_frozen_affine_map_and_a_frozen_norm_agree_with_the_composed_ones() {
         },
     );
 }
+
+/// Attention out of candle's operations; keys and values have as many heads as queries.
+fn composed_attention([queries, keys, values]: [&Tensor; 3], bias: &Tensor, scale: f64) -> Tensor {
+    let products = queries.contiguous().unwrap().matmul(&keys.t().unwrap());
+    let scores = (products.unwrap() * scale).unwrap();
+    let weights = composed_softmax(&scores.broadcast_add(bias).unwrap());
+    let attended = weights.matmul(&values.contiguous().unwrap()).unwrap();
+    attended.transpose(1, 2).unwrap().flatten_from(2).unwrap()
+}
+
+#[test]
+fn attention_is_what_its_steps_come_to() {
+    // More queries than one block; keys that whole blocks do not see; heads that share keys.
+    let (batch, heads, key_heads, tokens, sources, channels) = (2, 4, 2, 70, 90, 5);
+    let bias = |query: usize, key: usize| {
+        let is_seen = key <= query + 20 && (key >= 10 || query < 66);
+        if is_seen {
+            0.01 * key as f32
+        } else {
+            crate::ops::MASKED_SCORE
+        }
+    };
+    let bias = (0..tokens).flat_map(|query| (0..sources).map(move |key| bias(query, key)));
+    let bias: Vec<f32> = bias.collect();
+    let bias = Tensor::from_vec(bias, (1, 1, tokens, sources), &Device::Cpu).unwrap();
+    let part = |tokens: usize, heads: usize, seed: f32| {
+        let var = numbers(batch * tokens, heads * channels, seed);
+        let shape = (batch, tokens, heads, channels);
+        let split = var.reshape(shape).unwrap().transpose(1, 2).unwrap();
+        (var, split)
+    };
+    let (query_var, queries) = part(tokens, heads, 0.1);
+    let (key_var, keys) = part(sources, key_heads, 0.2);
+    let (value_var, values) = part(sources, key_heads, 0.3);
+    let scale = 0.4;
+    let attention = Attention {
+        scale,
+        bias: Some(bias.clone()),
+    };
+    let found = queries.apply_op3(&keys, &values, attention).unwrap();
+    let repeated = |tensor: &Tensor| crate::ops::repeat_heads(tensor, heads / key_heads).unwrap();
+    let operands = [&queries, &repeated(&keys), &repeated(&values)];
+    let expected = composed_attention(operands, &bias, f64::from(scale));
+    let close = |what: &str, found: &Tensor, expected: &Tensor| {
+        let most = (found - expected)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .flatten_all()
+            .unwrap();
+        let most = most.max(0).unwrap().to_scalar::<f32>().unwrap();
+        assert!(most < 2e-5, "{what}: {most}");
+    };
+    close("result", &found, &expected);
+    let uneven = numbers(1, found.elem_count(), 0.4)
+        .reshape(found.shape())
+        .unwrap();
+    let gradients = |output: &Tensor| {
+        (output * &uneven)
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap()
+    };
+    let (found, expected) = (gradients(&found), gradients(&expected));
+    for (what, var) in [
+        ("queries", query_var),
+        ("keys", key_var),
+        ("values", value_var),
+    ] {
+        close(what, found.get(&var).unwrap(), expected.get(&var).unwrap());
+    }
+}

@@ -18,7 +18,6 @@ use crate::{Error, Result};
 ///
 /// Holds one key and one value per layer and token of each row, and the pictures' keys and values
 /// once for all rows of a prompt.
-#[derive(Clone)]
 pub struct Continuation<'m> {
     model: &'m Flamingo,
     media: Option<Media>,
@@ -75,7 +74,8 @@ impl<'m> Continuation<'m> {
             })
             .transpose()?;
         let language = model.language();
-        let mut caches = vec![LayerCache::default(); language.layer_count()];
+        let mut caches: Vec<LayerCache> = Vec::new();
+        caches.resize_with(language.layer_count(), LayerCache::default);
         let positions = language.positions(0, length, &padding)?;
         let caches_here = Some(caches.as_mut_slice());
         let nothing = &mut |_, _: &Tensor| {};
@@ -104,6 +104,23 @@ impl<'m> Continuation<'m> {
             seen: length,
         };
         Ok((continuation, scores))
+    }
+
+    /// The same, to go on in another way.
+    ///
+    /// # Errors
+    /// Allocation by candle fails.
+    pub fn copy(&self) -> Result<Self> {
+        let caches = self.caches.iter().map(LayerCache::copy);
+        Ok(Self {
+            model: self.model,
+            media: self.media.clone(),
+            image_index: self.image_index.clone(),
+            padding: self.padding.clone(),
+            rows_per_prompt: self.rows_per_prompt,
+            caches: caches.collect::<Result<_>>()?,
+            seen: self.seen,
+        })
     }
 
     /// Rows: as many for each prompt as [`Self::repeat`] made.

@@ -73,8 +73,9 @@ impl Default for GenerateOptions {
 /// Continues `prompt`, whose `<image>` tokens stand for the pictures or clips in `pixels`
 /// (`[N, F, 3, H, W]`; `None` for text alone), and gives the new tokens.
 ///
-/// Each new token is handed to `on_token` as soon as it is chosen; under beam search, which may
-/// change its mind, at the end. Memory and errors are those of [`generate_batch`].
+/// Each new token is handed to `on_token`, on another thread, as soon as it is chosen; under beam
+/// search, which may change its mind, at the end. Memory and errors are those of
+/// [`generate_batch`].
 ///
 /// # Errors
 /// As [`generate_batch`]; the prompt names another number of images than `pixels` holds.
@@ -83,7 +84,7 @@ pub fn generate(
     prompt: &[u32],
     pixels: Option<&Tensor>,
     options: &GenerateOptions,
-    mut on_token: impl FnMut(u32),
+    mut on_token: impl FnMut(u32) + Send,
 ) -> Result<Vec<u32>> {
     let images = pixels.map_or(Ok(0), |pixels| pixels.dim(0))?;
     let image = model.special_tokens().image;
@@ -123,9 +124,22 @@ pub fn generate_batch(
     prompts: &[Vec<u32>],
     pixels: Option<&Tensor>,
     options: &GenerateOptions,
-    mut on_token: impl FnMut(usize, u32),
+    on_token: impl FnMut(usize, u32) + Send,
 ) -> Result<Vec<Generated>> {
     check_options(options)?;
+    // On a thread of the pool: there a product is begun at once and others help where they can. From
+    // outside, each of some hundred small products for a token would wait for a thread to wake up.
+    rayon::scope(|_| continue_batch(model, prompts, pixels, options, on_token))
+}
+
+/// [`generate_batch`] on this thread, by options that are checked.
+fn continue_batch(
+    model: &Flamingo,
+    prompts: &[Vec<u32>],
+    pixels: Option<&Tensor>,
+    options: &GenerateOptions,
+    mut on_token: impl FnMut(usize, u32),
+) -> Result<Vec<Generated>> {
     if prompts.is_empty() {
         return Ok(Vec::new());
     }

@@ -9,9 +9,7 @@ use super::{LayerCache, Positions};
 use crate::Result;
 use crate::config::Activation;
 use crate::init::{Init, ParameterStore};
-use crate::ops::{
-    LayerNorm, Linear, RmsNorm, activate, attend, join_heads, repeat_heads, split_heads, weigh,
-};
+use crate::ops::{LayerNorm, Linear, RmsNorm, activate, attend, repeat_heads, split_heads, weigh};
 
 pub(super) struct Layer {
     attention_norm: Norm,
@@ -73,9 +71,10 @@ impl RelativePositions {
     fn scores(&self, queries: &Tensor, keys: &Tensor, distances: &Distances) -> Result<Tensor> {
         let (batch, heads, count, _) = queries.dims4()?;
         let total = keys.dim(2)?;
+        let (queries, keys) = (queries.contiguous()?, keys.contiguous()?);
         let content = queries.broadcast_add(&self.content)?.matmul(&keys.t()?)?;
         let waves = self.map.forward(&distances.waves.unsqueeze(0)?)?;
-        let waves = split_heads(&waves, heads)?; // [1, H, distances, D]
+        let waves = split_heads(&waves, heads)?.contiguous()?; // [1, H, distances, D]
         let placed = queries.broadcast_add(&self.place)?;
         let by_distance = placed.broadcast_matmul(&waves.t()?)?; // [B, H, T, distances]
         let shape = (batch, heads, count, total);
@@ -225,8 +224,8 @@ impl Layer {
         let [queries, keys, values] = self.queries_keys_values(normal)?;
         let (queries, keys) = match &positions.turn {
             Some(turn) => (
-                queries.apply_op1(turn.clone())?,
-                keys.apply_op1(turn.clone())?,
+                queries.contiguous()?.apply_op1(turn.clone())?,
+                keys.contiguous()?.apply_op1(turn.clone())?,
             ),
             None => (queries, keys),
         };
@@ -234,21 +233,18 @@ impl Layer {
             Some(cache) => cache.extend(keys, values)?,
             None => (keys, values),
         };
-        let repeats = self.heads / self.key_value_heads;
-        let (keys, values) = (
-            repeat_heads(&keys, repeats)?,
-            repeat_heads(&values, repeats)?,
-        );
         let bias = positions.bias.as_ref();
         let scale = self.attention_scale;
         let attended = match (&self.relative, &positions.distances) {
             (Some(relative), Some(distances)) => {
+                let repeats = self.heads / self.key_value_heads;
+                let keys = repeat_heads(&keys, repeats)?;
                 let scores = relative.scores(&queries, &keys, distances)?;
-                weigh(&scores, &values, bias, scale)?
+                weigh(&scores, &repeat_heads(&values, repeats)?, bias, scale)?
             }
             _ => attend(&queries, &keys, &values, bias, scale)?,
         };
-        self.output.forward(&join_heads(&attended)?)
+        self.output.forward(&attended)
     }
 
     /// Queries `[B, heads, T, head_dim]`, keys and values of as many heads as there are.
@@ -280,7 +276,7 @@ impl Layer {
                     .reshape((batch, tokens, self.heads, 3, ()))?;
                 let part = |index: usize| -> Result<Tensor> {
                     let part = all.narrow(3, index, 1)?.squeeze(3)?; // [B, T, heads, head_dim]
-                    Ok(part.transpose(1, 2)?.contiguous()?)
+                    Ok(part.transpose(1, 2)?)
                 };
                 Ok([part(0)?, part(1)?, part(2)?])
             }
@@ -339,7 +335,7 @@ fn linear(
 ) -> Result<Linear> {
     let mut linear = if config.family == Family::Gpt2 {
         let init = Init::fan_in(inputs, scale);
-        let weight = parameters.get(&format!("{name}.weight"), &[inputs, outputs], init)?;
+        let weight = parameters.get_turned(&format!("{name}.weight"), &[inputs, outputs], init)?;
         Linear::new(weight.t()?, None)
     } else {
         Linear::without_bias(parameters, name, [outputs, inputs], scale)?

@@ -15,6 +15,9 @@ pub use config::{Biases, Family, LanguageConfig};
 pub use decoder::Decoder;
 pub use positions::Positions;
 
+/// Room for tokens beyond the first ones: most answers are no longer.
+const FIRST_ROOM: usize = 64;
+
 /// A decoder-only language model whose layers the caller steps through:
 /// `positions`, `embed`, then `layer` 0, 1, …, then `logits`.
 pub trait LanguageModel: Send + Sync {
@@ -61,24 +64,62 @@ pub trait LanguageModel: Send + Sync {
 }
 
 /// The keys and values of the tokens a layer has seen, `[B, heads, seen, head_dim]` each.
-#[derive(Clone, Default)]
-pub struct LayerCache(Option<(Tensor, Tensor)>);
+///
+/// Holds at most twice as much as it has seen: room for further tokens is made ahead, so that
+/// reading one does not copy all others.
+#[derive(Default)]
+pub struct LayerCache(Option<Seen>);
+
+struct Seen {
+    /// `[B, heads, room, head_dim]`, written in place; nobody else holds them.
+    keys: Tensor,
+    values: Tensor,
+    count: usize,
+}
 
 impl LayerCache {
-    /// Appends and gives everything seen so far, these included.
+    /// Appends and gives everything seen so far, these included. What it gives are views of the
+    /// cache, without gradients.
     ///
     /// # Errors
     /// Shapes differ from those before.
     pub fn extend(&mut self, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor)> {
-        let (keys, values) = match self.0.take() {
-            None => (keys, values),
-            Some((seen_keys, seen_values)) => (
-                Tensor::cat(&[&seen_keys, &keys], 2)?,
-                Tensor::cat(&[&seen_values, &values], 2)?,
-            ),
+        let new = keys.dim(2)?;
+        let seen = match self.0.take() {
+            Some(seen) if seen.count + new <= seen.keys.dim(2)? => seen,
+            seen => {
+                let count = seen.as_ref().map_or(0, |seen| seen.count);
+                let room = if count == 0 {
+                    new + FIRST_ROOM
+                } else {
+                    2 * (count + new)
+                };
+                let grown = |like: &Tensor, old: Option<&Tensor>| -> Result<Tensor> {
+                    let (batch, heads, _, channels) = like.dims4()?;
+                    let shape = (batch, heads, room, channels);
+                    let grown = Tensor::zeros(shape, like.dtype(), like.device())?;
+                    if let Some(old) = old {
+                        grown.slice_set(&old.narrow(2, 0, count)?.contiguous()?, 2, 0)?;
+                    }
+                    Ok(grown)
+                };
+                Seen {
+                    keys: grown(&keys, seen.as_ref().map(|seen| &seen.keys))?,
+                    values: grown(&values, seen.as_ref().map(|seen| &seen.values))?,
+                    count,
+                }
+            }
         };
-        self.0 = Some((keys.clone(), values.clone()));
-        Ok((keys, values))
+        seen.keys.slice_set(&keys.contiguous()?, 2, seen.count)?;
+        seen.values
+            .slice_set(&values.contiguous()?, 2, seen.count)?;
+        let count = seen.count + new;
+        let all = (
+            seen.keys.narrow(2, 0, count)?,
+            seen.values.narrow(2, 0, count)?,
+        );
+        self.0 = Some(Seen { count, ..seen });
+        Ok(all)
     }
 
     /// The cache of these rows, in this order; a row may come several times.
@@ -87,9 +128,28 @@ impl LayerCache {
     /// A row is not there.
     pub fn select(&self, rows: &Tensor) -> Result<Self> {
         let select = |tensor: &Tensor| tensor.index_select(rows, 0);
-        let selected = self.0.as_ref();
-        let selected =
-            selected.map(|(keys, values)| -> Result<_> { Ok((select(keys)?, select(values)?)) });
+        let selected = self.0.as_ref().map(|seen| -> Result<_> {
+            Ok(Seen {
+                keys: select(&seen.keys)?,
+                values: select(&seen.values)?,
+                count: seen.count,
+            })
+        });
         Ok(Self(selected.transpose()?))
+    }
+
+    /// A cache that goes on by itself.
+    ///
+    /// # Errors
+    /// Allocation by candle fails.
+    pub fn copy(&self) -> Result<Self> {
+        let copied = self.0.as_ref().map(|seen| -> Result<_> {
+            Ok(Seen {
+                keys: seen.keys.copy()?,
+                values: seen.values.copy()?,
+                count: seen.count,
+            })
+        });
+        Ok(Self(copied.transpose()?))
     }
 }

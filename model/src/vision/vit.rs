@@ -11,7 +11,7 @@ use super::check_size;
 use crate::Result;
 use crate::config::{Activation, VisionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, join_heads, score_scale, split_heads};
+use crate::ops::{LayerNorm, Linear, activate, attend, score_scale, split_heads};
 
 /// The encoder: `[M, 3, H, W]` pictures to `[M, patches, width]` tokens.
 pub struct VisionTransformer {
@@ -170,7 +170,7 @@ impl Layer {
             None,
             score_scale(&queries)?,
         )?;
-        let hidden = (hidden + self.output.forward(&join_heads(&attended)?)?)?;
+        let hidden = (hidden + self.output.forward(&attended)?)?;
         let normal = self.feed_forward_norm.forward(&hidden)?;
         let inner = activate(self.activation, &self.rise.forward(&normal)?)?;
         Ok((hidden + self.fall.forward(&inner)?)?)

@@ -1,0 +1,400 @@
+//! Attention of many heads, a block of queries at a time.
+//!
+//! Scores and weights of one block fit into the cache and are never written to memory; the backward
+//! pass computes them again (Dao et al. 2022). Queries, keys and values are read where the maps
+//! before them wrote them. Keys that no query of a block sees, later ones or those of other images,
+//! cost nothing.
+
+use std::ops::Range;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::contiguous;
+use super::matrix::{Matrix, multiply};
+use super::softmax::{slope, softmax_in_place};
+use crate::ops::MASKED_SCORE;
+
+/// Queries worked through together.
+const BLOCK: usize = 64;
+
+/// `softmax(scale * queries * keys^T + bias) * values` of queries `[B, H, T, D]` and keys and values
+/// `[B, G, S, D]`, to `[B, T, H * D]`. Each `H / G` heads of queries share one of keys and values.
+///
+/// The channels of a head lie side by side, all else anywhere. The bias, `[B or 1, H or 1, T, S]`,
+/// gets no gradient. A query all of whose keys are masked gets numbers without meaning.
+pub(crate) struct Attention {
+    pub(crate) scale: f32,
+    pub(crate) bias: Option<Tensor>,
+}
+
+/// Heads `[B, H, T, D]` in memory.
+#[derive(Clone, Copy)]
+struct Heads<'a> {
+    values: &'a [f32],
+    sizes: [usize; 4],
+    strides: [usize; 3],
+}
+
+impl<'a> Heads<'a> {
+    fn new(storage: &'a CpuStorage, layout: &Layout) -> Result<Self> {
+        let sizes: [usize; 4] = layout.shape().dims4()?.into();
+        let [batch, heads, tokens, last] = layout.stride() else {
+            bail!("attention needs four axes");
+        };
+        if *last != 1 && sizes[3] > 1 {
+            bail!("attention needs the channels of a head side by side");
+        }
+        Ok(Self {
+            values: &storage.as_slice::<f32>()?[layout.start_offset()..],
+            sizes,
+            strides: [*batch, *heads, *tokens],
+        })
+    }
+
+    fn head(&self, row: usize, head: usize) -> Matrix<'a> {
+        let [batch, heads, tokens] = self.strides;
+        Matrix {
+            values: &self.values[row * batch + head * heads..],
+            rows: self.sizes[2],
+            columns: self.sizes[3],
+            row_stride: tokens,
+            column_stride: 1,
+        }
+    }
+}
+
+/// A bias in memory, and what each block of queries sees under it.
+struct Bias<'a> {
+    values: &'a [f32],
+    /// 0 where an axis is broadcast.
+    strides: [usize; 3],
+    keys: usize,
+    heads: usize,
+    blocks: usize,
+    seen: Vec<Range<usize>>,
+}
+
+impl<'a> Bias<'a> {
+    fn new(storage: &'a CpuStorage, layout: &Layout, queries: usize, keys: usize) -> Result<Self> {
+        let (rows, heads, tokens, sources) = layout.shape().dims4()?;
+        if (tokens, sources) != (queries, keys) {
+            bail!("attention of {queries} to {keys} tokens under a bias of {tokens} to {sources}");
+        }
+        if tokens == 0 || sources == 0 {
+            bail!("attention of {queries} to {keys} tokens");
+        }
+        let values = contiguous(storage, layout, "attention")?;
+        let blocks = tokens.div_ceil(BLOCK);
+        let seen = values
+            .chunks(tokens * sources)
+            .flat_map(|head| head.chunks(BLOCK * sources))
+            .map(|block| seen_keys(block, sources))
+            .collect();
+        let stride = |size: usize, stride: usize| if size == 1 { 0 } else { stride };
+        Ok(Self {
+            values,
+            strides: [
+                stride(rows, heads * tokens * sources),
+                stride(heads, tokens * sources),
+                sources,
+            ],
+            keys,
+            heads,
+            blocks,
+            seen,
+        })
+    }
+
+    /// The keys that some query of this block sees.
+    fn seen(&self, row: usize, head: usize, block: usize) -> Range<usize> {
+        let row = if self.strides[0] == 0 { 0 } else { row };
+        let head = if self.strides[1] == 0 { 0 } else { head };
+        self.seen[(row * self.heads + head) * self.blocks + block].clone()
+    }
+
+    fn row(&self, row: usize, head: usize, query: usize) -> &'a [f32] {
+        let [rows, heads, tokens] = self.strides;
+        &self.values[row * rows + head * heads + query * tokens..][..self.keys]
+    }
+}
+
+/// From the first to the last key that is seen from a block of rows `[queries, keys]`.
+fn seen_keys(block: &[f32], keys: usize) -> Range<usize> {
+    let is_seen = |score: &f32| *score > MASKED_SCORE;
+    let mut seen = keys..0;
+    for row in block.chunks(keys) {
+        if let Some(first) = row[..seen.start].iter().position(is_seen) {
+            seen.start = first;
+        }
+        if let Some(last) = row[seen.end..].iter().rposition(is_seen) {
+            seen.end += last + 1;
+        }
+    }
+    if seen.start < seen.end { seen } else { 0..0 }
+}
+
+/// Everything that both directions read.
+struct Operands<'a> {
+    queries: Heads<'a>,
+    keys: Heads<'a>,
+    values: Heads<'a>,
+    bias: Option<Bias<'a>>,
+    scale: f32,
+}
+
+impl Operands<'_> {
+    /// Heads of queries for each of keys.
+    fn repeats(&self) -> usize {
+        self.queries.sizes[1] / self.keys.sizes[1]
+    }
+
+    fn check(&self) -> Result<()> {
+        let [batch, heads, _, channels] = self.queries.sizes;
+        let [key_batch, key_heads, sources, key_channels] = self.keys.sizes;
+        let fits = self.values.sizes == self.keys.sizes
+            && (batch, channels) == (key_batch, key_channels)
+            && key_heads > 0
+            && heads.is_multiple_of(key_heads)
+            && sources > 0
+            && channels > 0;
+        if !fits {
+            let [queries, keys, values] = [self.queries, self.keys, self.values].map(|a| a.sizes);
+            bail!("attention of queries {queries:?} to keys {keys:?} and values {values:?}");
+        }
+        Ok(())
+    }
+
+    /// Writes the weights of these queries into `weights` and says for which keys.
+    fn weigh(
+        &self,
+        weights: &mut Vec<f32>,
+        row: usize,
+        head: usize,
+        queries: Range<usize>,
+    ) -> Range<usize> {
+        let bias = self.bias.as_ref();
+        let seen = bias.map_or(0..self.keys.sizes[2], |bias| {
+            bias.seen(row, head, queries.start / BLOCK)
+        });
+        let width = seen.len();
+        weights.resize(queries.len() * width, 0.0);
+        if width == 0 {
+            return seen;
+        }
+        let keys = self.keys.head(row, head / self.repeats());
+        let left = self.queries.head(row, head).rows(queries.clone());
+        multiply(
+            weights,
+            width,
+            left,
+            keys.rows(seen.clone()).turned(),
+            false,
+        );
+        for (query, weights) in queries.zip(weights.chunks_mut(width)) {
+            let bias = bias.map_or(&[][..], |bias| &bias.row(row, head, query)[seen.clone()]);
+            softmax_in_place(weights, bias, self.scale);
+        }
+        seen
+    }
+
+    /// `[B, T, H * D]`.
+    fn attend(&self) -> Vec<f32> {
+        let [batch, heads, tokens, channels] = self.queries.sizes;
+        let width = heads * channels;
+        let mut output = vec![0.0; batch * tokens * width];
+        if output.is_empty() {
+            return output;
+        }
+        let rows = output.par_chunks_mut(tokens * width).enumerate();
+        let blocks = rows.flat_map(|(row, output)| {
+            let blocks = output.par_chunks_mut(BLOCK * width).enumerate();
+            blocks.map(move |(block, output)| (row, block * BLOCK, output))
+        });
+        blocks.for_each_init(Vec::new, |weights, (row, start, output)| {
+            let queries = start..start + output.len() / width;
+            for head in 0..heads {
+                let seen = self.weigh(weights, row, head, queries.clone());
+                if seen.is_empty() {
+                    continue;
+                }
+                let values = self
+                    .values
+                    .head(row, head / self.repeats())
+                    .rows(seen.clone());
+                let weights = Matrix::packed(weights, seen.len());
+                multiply(
+                    &mut output[head * channels..],
+                    width,
+                    weights,
+                    values,
+                    false,
+                );
+            }
+        });
+        output
+    }
+
+    /// Gradients of queries `[B, H, T, D]`, keys and values `[B, G, S, D]`, from that of the result.
+    fn slopes(&self, gradient: &[f32]) -> [Vec<f32>; 3] {
+        let [batch, heads, tokens, channels] = self.queries.sizes;
+        let [_, key_heads, sources, _] = self.keys.sizes;
+        let (width, repeats) = (heads * channels, self.repeats());
+        let zeros = |heads: usize, tokens: usize| vec![0.0; batch * heads * tokens * channels];
+        let mut queries = zeros(heads, tokens);
+        let (mut keys, mut values) = (zeros(key_heads, sources), zeros(key_heads, sources));
+        let parts = queries
+            .par_chunks_mut(repeats * tokens * channels)
+            .zip(keys.par_chunks_mut(sources * channels))
+            .zip(values.par_chunks_mut(sources * channels))
+            .enumerate();
+        parts.for_each_init(
+            || [const { Vec::new() }; 3],
+            |[weights, by_weight, by_score], (part, ((of_queries, of_keys), of_values))| {
+                let (row, key_head) = (part / key_heads, part % key_heads);
+                let blocks = of_queries.chunks_mut(tokens * channels).enumerate();
+                for (repeat, of_queries) in blocks {
+                    let head = key_head * repeats + repeat;
+                    for (block, of_queries) in of_queries.chunks_mut(BLOCK * channels).enumerate() {
+                        let start = block * BLOCK;
+                        let asking = start..start + of_queries.len() / channels;
+                        let seen = self.weigh(weights, row, head, asking.clone());
+                        if seen.is_empty() {
+                            continue;
+                        }
+                        let gradient = Matrix {
+                            values: &gradient[row * tokens * width + head * channels..],
+                            rows: tokens,
+                            columns: channels,
+                            row_stride: width,
+                            column_stride: 1,
+                        };
+                        let gradient = gradient.rows(asking.clone());
+                        let weight = Matrix::packed(weights, seen.len());
+                        let of_seen = seen.start * channels..seen.end * channels;
+                        let of_values = &mut of_values[of_seen.clone()];
+                        multiply(of_values, channels, weight.turned(), gradient, true);
+                        by_weight.resize(weights.len(), 0.0);
+                        by_score.resize(weights.len(), 0.0);
+                        let values = self.values.head(row, key_head).rows(seen.clone());
+                        multiply(by_weight, seen.len(), gradient, values.turned(), false);
+                        let rows = weights.chunks(seen.len()).zip(by_weight.chunks(seen.len()));
+                        for (by_score, (weights, by_weight)) in
+                            by_score.chunks_mut(seen.len()).zip(rows)
+                        {
+                            slope(by_score, weights, by_weight, self.scale);
+                        }
+                        let by_score = Matrix::packed(by_score, seen.len());
+                        let keys = self.keys.head(row, key_head).rows(seen);
+                        multiply(of_queries, channels, by_score, keys, false);
+                        let queries = self.queries.head(row, head).rows(asking);
+                        let of_keys = &mut of_keys[of_seen];
+                        multiply(of_keys, channels, by_score.turned(), queries, true);
+                    }
+                }
+            },
+        );
+        [queries, keys, values]
+    }
+}
+
+impl Attention {
+    /// Runs `work` on the operands.
+    fn with_operands<T>(
+        &self,
+        [queries, keys, values]: [(&CpuStorage, &Layout); 3],
+        work: impl FnOnce(&Operands<'_>) -> T,
+    ) -> Result<T> {
+        let (queries, keys, values) = (
+            Heads::new(queries.0, queries.1)?,
+            Heads::new(keys.0, keys.1)?,
+            Heads::new(values.0, values.1)?,
+        );
+        let bias = match &self.bias {
+            Some(bias) => Some(bias.contiguous()?),
+            None => None,
+        };
+        let guarded = bias.as_ref().map(Tensor::storage_and_layout);
+        let bias = match &guarded {
+            Some((storage, layout)) => {
+                let storage = cpu(storage)?;
+                Some(Bias::new(storage, layout, queries.sizes[2], keys.sizes[2])?)
+            }
+            None => None,
+        };
+        let operands = Operands {
+            queries,
+            keys,
+            values,
+            bias,
+            scale: self.scale,
+        };
+        operands.check()?;
+        Ok(work(&operands))
+    }
+}
+
+fn cpu(storage: &candle_core::Storage) -> Result<&CpuStorage> {
+    match storage {
+        candle_core::Storage::Cpu(storage) => Ok(storage),
+        _ => bail!("attention runs on the CPU"),
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        queries: &CpuStorage,
+        queries_layout: &Layout,
+        keys: &CpuStorage,
+        keys_layout: &Layout,
+        values: &CpuStorage,
+        values_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let operands = [
+            (queries, queries_layout),
+            (keys, keys_layout),
+            (values, values_layout),
+        ];
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method alone fits operands of one lifetime only"
+        )]
+        let output = self.with_operands(operands, |operands| operands.attend())?;
+        let (batch, heads, tokens, channels) = queries_layout.shape().dims4()?;
+        let shape = Shape::from((batch, tokens, heads * channels));
+        Ok((CpuStorage::F32(output), shape))
+    }
+
+    fn bwd(
+        &self,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (gradient_storage, gradient_layout) = gradient.storage_and_layout();
+        let gradient = contiguous(cpu(&gradient_storage)?, gradient_layout, self.name())?;
+        let guarded = [queries, keys, values].map(Tensor::storage_and_layout);
+        let [(q, q_layout), (k, k_layout), (v, v_layout)] = &guarded;
+        let operands = [
+            (cpu(q)?, *q_layout),
+            (cpu(k)?, *k_layout),
+            (cpu(v)?, *v_layout),
+        ];
+        let [of_queries, of_keys, of_values] =
+            self.with_operands(operands, |operands| operands.slopes(gradient))?;
+        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
+        Ok((
+            Some(tensor(of_queries, queries)?),
+            Some(tensor(of_keys, keys)?),
+            Some(tensor(of_values, values)?),
+        ))
+    }
+}

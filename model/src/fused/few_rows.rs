@@ -1,0 +1,281 @@
+//! Products of a few rows with a large weight: decoding, one token of each beam at a time.
+//!
+//! Such a product is over as soon as its weight has been read from memory once. General products
+//! copy their operands into tiles first, or take the rows one by one.
+
+use rayon::prelude::*;
+
+/// Up to this many rows [`few_rows`] is the faster way.
+pub(super) const MOST_ROWS: usize = 8;
+
+/// Numbers of the widest vector.
+const WIDTH: usize = 16;
+
+/// Vectors of partial sums of a product, so that no addition waits for another and the weight is
+/// still read in one stream.
+const VECTORS: usize = 4;
+
+/// Rows of the input taken side by side: their partial sums fill the registers.
+const SIDE_BY_SIDE: usize = 3;
+
+/// Numbers of the weight that one task reads: enough to outweigh handing it out.
+const NUMBERS_PER_TASK: usize = 1 << 16;
+
+/// `rows * weight^T`, for at most [`MOST_ROWS`] rows `[M, in]` and a weight `[out, in]`, to
+/// `[M, out]`. Sums run in an order of their own, the same for any number of rows and threads.
+pub(super) fn few_rows(rows: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
+    let (count, outputs) = (rows.len() / inputs, weight.len() / inputs);
+    let per_task = (NUMBERS_PER_TASK / inputs).max(1);
+    // [out, M], so that tasks fill pieces of it.
+    let mut turned = vec![0.0; count * outputs];
+    turned
+        .par_chunks_mut(per_task * count)
+        .zip(weight.par_chunks(per_task * inputs))
+        .for_each(|(output, weight)| fill(output, rows, weight, inputs));
+    if count == 1 {
+        return turned;
+    }
+    let mut product = vec![0.0; count * outputs];
+    for (row, product) in product.chunks_mut(outputs).enumerate() {
+        for (output, sums) in product.iter_mut().zip(turned.chunks(count)) {
+            *output = sums[row];
+        }
+    }
+    product
+}
+
+/// `[out, M]` of rows `[M, in]` and a weight `[out, in]`.
+fn fill(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f")]
+        fn on_512_bits(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
+            fill_by::<Bits512>(output, rows, weight, inputs);
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn on_256_bits(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
+            fill_by::<Bits256>(output, rows, weight, inputs);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has what the function is compiled for. Worth it: several times
+            // as fast.
+            return unsafe { on_512_bits(output, rows, weight, inputs) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: as above.
+            return unsafe { on_256_bits(output, rows, weight, inputs) };
+        }
+    }
+    fill_by::<[f32; WIDTH]>(output, rows, weight, inputs);
+}
+
+#[inline(always)]
+fn fill_by<V: Vector>(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
+    let count = rows.len() / inputs;
+    for (output, weight) in output.chunks_mut(count).zip(weight.chunks(inputs)) {
+        let sets = output.chunks_mut(SIDE_BY_SIDE);
+        for (output, rows) in sets.zip(rows.chunks(SIDE_BY_SIDE * inputs)) {
+            match output.len() {
+                1 => output.copy_from_slice(&sums::<V, 1>(rows, weight)),
+                2 => output.copy_from_slice(&sums::<V, 2>(rows, weight)),
+                _ => output.copy_from_slice(&sums::<V, SIDE_BY_SIDE>(rows, weight)),
+            }
+        }
+    }
+}
+
+/// Sums of products of M rows with one row of the weight.
+#[inline(always)]
+fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[f32]) -> [f32; M] {
+    let inputs = weight.len();
+    let rows: [&[f32]; M] = std::array::from_fn(|m| &rows[m * inputs..(m + 1) * inputs]);
+    let (weights, rest) = weight.as_chunks::<WIDTH>();
+    let inputs: [&[[f32; WIDTH]]; M] =
+        std::array::from_fn(|m| &rows[m].as_chunks::<WIDTH>().0[..weights.len()]);
+    let mut sums = [[V::ZERO; VECTORS]; M];
+    let mut at = 0;
+    while at + VECTORS <= weights.len() {
+        for vector in 0..VECTORS {
+            let weight = V::load(&weights[at + vector]);
+            for m in 0..M {
+                let input = V::load(&inputs[m][at + vector]);
+                sums[m][vector] = sums[m][vector].add_product(input, weight);
+            }
+        }
+        at += VECTORS;
+    }
+    while at < weights.len() {
+        for m in 0..M {
+            let (input, weight) = (V::load(&inputs[m][at]), V::load(&weights[at]));
+            sums[m][0] = sums[m][0].add_product(input, weight);
+        }
+        at += 1;
+    }
+    std::array::from_fn(|m| {
+        let [a, b, c, d] = sums[m];
+        let rest = rows[m][WIDTH * at..].iter().zip(rest);
+        rest.fold(a.add(b).add(c.add(d)).sum(), |sum, (x, w)| sum + x * w)
+    })
+}
+
+/// [`WIDTH`] numbers.
+trait Vector: Copy {
+    const ZERO: Self;
+    fn load(values: &[f32; WIDTH]) -> Self;
+    fn add(self, other: Self) -> Self;
+    /// With `x * w` added.
+    fn add_product(self, x: Self, w: Self) -> Self;
+    fn sum(self) -> f32;
+}
+
+impl Vector for [f32; WIDTH] {
+    const ZERO: Self = [0.0; WIDTH];
+
+    fn load(values: &[f32; WIDTH]) -> Self {
+        *values
+    }
+
+    fn add(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + other[lane])
+    }
+
+    fn add_product(self, x: Self, w: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + x[lane] * w[lane])
+    }
+
+    fn sum(self) -> f32 {
+        self.iter().sum()
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+use x86::{Bits256, Bits512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! The methods run only inside functions compiled for the vectors they use, which [`super::fill`]
+    //! enters after asking the processor.
+
+    use std::arch::x86_64::{
+        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm512_add_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_reduce_add_ps,
+    };
+
+    use super::{Vector, WIDTH};
+
+    #[derive(Clone, Copy)]
+    pub(super) struct Bits512(__m512);
+
+    impl Vector for Bits512 {
+        // SAFETY: any bits are a vector of numbers, and these are those of zeros.
+        const ZERO: Self = Self(unsafe { std::mem::zeroed() });
+
+        #[inline(always)]
+        fn load(values: &[f32; WIDTH]) -> Self {
+            // SAFETY: reads the 16 numbers, at any alignment; see the module for the processor.
+            Self(unsafe { _mm512_loadu_ps(values.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: see the module.
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn add_product(self, x: Self, w: Self) -> Self {
+            // SAFETY: see the module.
+            Self(unsafe { _mm512_fmadd_ps(x.0, w.0, self.0) })
+        }
+
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            // SAFETY: see the module.
+            unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(super) struct Bits256([__m256; 2]);
+
+    impl Vector for Bits256 {
+        // SAFETY: any bits are vectors of numbers, and these are those of zeros.
+        const ZERO: Self = Self(unsafe { std::mem::zeroed() });
+
+        #[inline(always)]
+        fn load(values: &[f32; WIDTH]) -> Self {
+            let start = values.as_ptr();
+            // SAFETY: reads the 16 numbers, at any alignment; see the module for the processor.
+            Self(unsafe {
+                [
+                    _mm256_loadu_ps(start),
+                    _mm256_loadu_ps(start.add(WIDTH / 2)),
+                ]
+            })
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            let ([a, b], [c, d]) = (self.0, other.0);
+            // SAFETY: see the module.
+            Self(unsafe { [_mm256_add_ps(a, c), _mm256_add_ps(b, d)] })
+        }
+
+        #[inline(always)]
+        fn add_product(self, x: Self, w: Self) -> Self {
+            let ([a, b], [x, y], [w, v]) = (self.0, x.0, w.0);
+            // SAFETY: see the module.
+            Self(unsafe { [_mm256_fmadd_ps(x, w, a), _mm256_fmadd_ps(y, v, b)] })
+        }
+
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            let [a, b] = self.0;
+            // SAFETY: two vectors of eight numbers are sixteen numbers; see the module.
+            let numbers: [f32; WIDTH] = unsafe { std::mem::transmute([a, b]) };
+            numbers.iter().sum()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_product_of_few_rows_is_exact_for_small_whole_numbers(
+            count in 1_usize..=MOST_ROWS,
+            inputs in 1_usize..70,
+            outputs in 1_usize..20,
+            seed in 0_usize..1000,
+        ) {
+            let numbers = |count: usize, seed: usize| -> Vec<f32> {
+                (0..count).map(|at| ((at * 7 + seed) % 13) as f32 - 6.0).collect()
+            };
+            let (rows, weight) = (numbers(count * inputs, seed), numbers(outputs * inputs, 3 * seed));
+            let found = few_rows(&rows, &weight, inputs);
+            for (row, found) in rows.chunks(inputs).zip(found.chunks(outputs)) {
+                for (weight, found) in weight.chunks(inputs).zip(found) {
+                    let expected: f32 = row.iter().zip(weight).map(|(x, w)| x * w).sum();
+                    prop_assert_eq!(*found, expected);
+                }
+            }
+        }
+
+        #[test]
+        fn a_row_comes_out_the_same_among_others(count in 2_usize..=MOST_ROWS) {
+            let inputs = 50;
+            let numbers = |count: usize, rate: f32| -> Vec<f32> {
+                (0..count).map(|at| (at as f32 * rate).sin()).collect()
+            };
+            let (rows, weight) = (numbers(count * inputs, 0.7), numbers(9 * inputs, 0.3));
+            let together = few_rows(&rows, &weight, inputs);
+            for (row, together) in rows.chunks(inputs).zip(together.chunks(9)) {
+                prop_assert_eq!(&few_rows(row, &weight, inputs)[..], together);
+            }
+        }
+    }
+}
