@@ -43,7 +43,6 @@ pub mod pipeline;
 pub mod progress;
 pub mod prompt;
 pub mod repair;
-
 pub mod retry;
 pub mod seen;
 pub mod source;
