@@ -12,7 +12,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use m3w_document::image::{Limits, decode};
 use m3w_model::{Flamingo, Picture, Preprocess};
@@ -62,11 +62,28 @@ impl TrainedModel {
                 directory.display()
             );
         };
-        Ok(Self {
+        let trained = Self {
             model: Flamingo::load(&directory.join("checkpoint"))?,
             tokenizer: Tokenizer::from_file(&directory.join("tokenizer.json"))?,
             pictures,
-        })
+        };
+        ensure!(
+            trained.has_its_own_tokenizer(),
+            "{} is not the tokenizer that the model was trained with: take the one of its run",
+            directory.join("tokenizer.json").display()
+        );
+        Ok(trained)
+    }
+
+    /// Whether the tokenizer's ids are those that the model knows. Imported models may have more
+    /// rows than their tokenizer has tokens.
+    fn has_its_own_tokenizer(&self) -> bool {
+        let rows = self.model.config().language.vocabulary;
+        let tokens = self.tokenizer.vocabulary_size();
+        match self.pictures {
+            Pictures::Loaded(_) => tokens == rows,
+            Pictures::Clip(_) => tokens <= rows,
+        }
     }
 
     /// Whether it was trained on rows in which an `<EOC>` stands before the first picture too.
