@@ -183,7 +183,8 @@ fn documents(
             kept = Some(Box::new(lines.filter(has_document)));
         }
         let mut rows = 0;
-        for document in DocumentReader::open(&corpus.root().join(&entry.path))? {
+        let reader = DocumentReader::open(&corpus.root().join(&entry.path))?;
+        for document in reader.with_damaged_pictures() {
             let document = document?;
             let id = document.id.to_string();
             for image in document.images() {

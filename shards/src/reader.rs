@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::PageIndexPolicy;
 
+use crate::columns::Problem;
 use crate::document_rows::{document, with_empty_pictures};
 use crate::guard::catch_panic;
 use crate::rows::SequenceRow;
@@ -36,7 +37,18 @@ pub(crate) const BATCH_ROWS: usize = 16;
 #[derive(Debug)]
 pub struct DocumentReader {
     rows: Rows,
-    has_pictures: bool,
+    pictures: Pictures,
+}
+
+/// What is done with the pictures of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Pictures {
+    /// They must have the hashes that the row names.
+    Checked,
+    /// They come as they are.
+    Unchecked,
+    /// They are not read.
+    LeftOut,
 }
 
 impl DocumentReader {
@@ -50,7 +62,7 @@ impl DocumentReader {
         let shard = open_documents(path)?;
         Ok(Self {
             rows: Rows::new(shard, &schema::documents_schema())?,
-            has_pictures: true,
+            pictures: Pictures::Checked,
         })
     }
 
@@ -64,7 +76,7 @@ impl DocumentReader {
         let shard = open_documents(path)?;
         Ok(Self {
             rows: Rows::new(shard, &schema::documents_schema_without_pictures())?,
-            has_pictures: false,
+            pictures: Pictures::LeftOut,
         })
     }
 
@@ -81,8 +93,22 @@ impl DocumentReader {
         shard.check_schema(&expected)?;
         Ok(Self {
             rows: Rows::selected(shard, &expected, rows)?,
-            has_pictures: true,
+            pictures: Pictures::Checked,
         })
+    }
+
+    /// Hands pictures out even where their bytes are not those that the row names, for who tells
+    /// which they are. Otherwise such a row is an error: columns of pictures have no checksum that
+    /// Parquet would look at.
+    #[must_use]
+    pub fn with_damaged_pictures(self) -> Self {
+        Self {
+            pictures: match self.pictures {
+                Pictures::Checked => Pictures::Unchecked,
+                other => other,
+            },
+            ..self
+        }
     }
 
     /// Number of rows in the shard.
@@ -96,13 +122,27 @@ impl Iterator for DocumentReader {
     type Item = Result<Document<Image>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.has_pictures {
-            return self.rows.next_with(document);
+        match self.pictures {
+            Pictures::Unchecked => self.rows.next_with(document),
+            Pictures::Checked => self
+                .rows
+                .next_with(|batch, row| with_right_pictures(document(batch, row)?)),
+            Pictures::LeftOut => self.rows.next_with(|batch, row| {
+                let row = batch.slice(row, 1);
+                document(&with_empty_pictures(&row)?, 0)
+            }),
         }
-        self.rows.next_with(|batch, row| {
-            let row = batch.slice(row, 1);
-            document(&with_empty_pictures(&row)?, 0)
-        })
+    }
+}
+
+fn with_right_pictures(document: Document<Image>) -> Result<Document<Image>, Problem> {
+    let is_damaged = |image: &&Image| Sha256::of(&image.bytes) != image.sha256_stored;
+    match document.images().find(is_damaged) {
+        None => Ok(document),
+        Some(image) => Err(format!(
+            "the bytes of {} have another hash than the row names: `m3w repair` makes them again",
+            image.reference.url
+        )),
     }
 }
 
