@@ -137,13 +137,13 @@ impl Iterator for DocumentReader {
 
 fn with_right_pictures(document: Document<Image>) -> Result<Document<Image>, Problem> {
     let is_damaged = |image: &&Image| Sha256::of(&image.bytes) != image.sha256_stored;
-    match document.images().find(is_damaged) {
-        None => Ok(document),
-        Some(image) => Err(format!(
+    if let Some(image) = document.images().find(is_damaged) {
+        return Err(format!(
             "the bytes of {} have another hash than the row names: `m3w repair` makes them again",
             image.reference.url
-        )),
+        ));
     }
+    Ok(document)
 }
 
 /// Reads a shard of training rows, row by row.
