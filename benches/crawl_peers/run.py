@@ -26,7 +26,7 @@ http {{
   keepalive_requests 100000; keepalive_timeout 60s; sendfile on; open_file_cache max=20000;
   client_body_temp_path {work}/t1; proxy_temp_path {work}/t2; fastcgi_temp_path {work}/t3;
   uwsgi_temp_path {work}/t4; scgi_temp_path {work}/t5;
-  server {{ {listen} root {root}; }}
+  server {{ {listen} root {root}; location = /all-pages.html {{ alias {work}/all-pages.html; }} }}
 }}
 """
 
@@ -216,6 +216,13 @@ def pages(args):
             collected = json.loads(metrics.read_text())
             print(json.dumps({"what": "m3w build, its documents", "seconds": round(collected["elapsed_s"], 2),
                               "count": collected["pages_done"], "per_s": round(collected["pages_per_s"], 1)}), flush=True)
+            if args.spider:
+                # It has no list of URLs, but follows links: one page that has them all.
+                links = "".join(f'<a href="/{path}">.</a>\n' for path in paths)
+                (args.work / "all-pages.html").write_text(links)
+                start, urls_out = f"http://{HOST}:{PORT}/all-pages.html", args.work / "spider.txt"
+                run("spider", [args.spider, start, len(paths) + 1, urls_out], server,
+                    lambda: sum(1 for _ in urls_out.open()))
             theirs.unlink(missing_ok=True)
             run("scrapy", [BIN / "scrapy", "runspider", spider, "-o", theirs], server,
                 lambda: sum(1 for _ in theirs.open()))
@@ -262,6 +269,7 @@ def main():
     command.set_defaults(run=images)
     command = commands.add_parser("pages")
     command.add_argument("--root", required=True, help="folder of HTML pages")
+    command.add_argument("--spider", help="the program of the folder spider, if it is to be compared with")
     command.set_defaults(run=pages)
     commands.add_parser("hosts").set_defaults(run=hosts)
     args = parser.parse_args()

@@ -63,8 +63,9 @@ impl<'t> Splitter<'t> {
     /// Splits a chunk into prefixes, what is between, and suffixes.
     fn affixes(&mut self, chunk: &'t str, with_specials: bool) {
         let middle = self.strip(chunk, with_specials);
-        if !middle.is_empty() && !(with_specials && self.special(middle)) && !self.whole_url(middle)
-        {
+        let is_whole =
+            middle.is_empty() || (with_specials && self.special(middle)) || self.whole_url(middle);
+        if !is_whole {
             self.infixes(middle);
         }
         while let Some(suffix) = self.suffixes.pop() {
