@@ -9,16 +9,17 @@ use anyhow::{Context, Result, bail};
 use m3w_crawler::Archives;
 use m3w_document::{Image, TextRole};
 use m3w_model::GenerateOptions;
-use m3w_shards::{DocumentReader, Manifest};
+use m3w_shards::{DocumentReader, ExportFormat, Manifest, export};
 use tokio::sync::watch;
 
 use crate::answer::answer;
 use crate::build::{BuildOptions, build};
 use crate::config::{self, BuildConfig};
 use crate::corpus::Corpus;
+use crate::pairs::{Kind, PairSource, PairsConfig};
 use crate::source::Source;
 use crate::trained::TrainedModel;
-use crate::trainer::{TrainFile, TrainOptions, TrainResult, train};
+use crate::trainer::{DatasetConfig, TrainFile, TrainOptions, TrainResult, train};
 use crate::view::{ViewOptions, write_report};
 
 mod site_server;
@@ -34,6 +35,10 @@ const VOCABULARY_SIZE: usize = 1_000;
 const SEQUENCE_LENGTH: usize = 64;
 /// Windows cut from each page, so that a dozen pages make batches enough.
 const WINDOWS_PER_DOCUMENT: usize = 30;
+/// Tokens in a row of a picture and its caption.
+const PAIR_LENGTH: usize = 32;
+/// More than there are: the pairs are one file.
+const SAMPLES_PER_TAR: u64 = 1_000;
 
 /// Crawls the demonstration's site and builds a corpus from it in `out`.
 ///
@@ -55,12 +60,56 @@ pub fn build_site(out: &Path, threads: usize, stop: &watch::Receiver<bool>) -> R
     // The site is ours and on this machine: no delay is owed, and its address is a private one.
     config.crawler.delay_ms = 0;
     config.crawler.allow_private_addresses = true;
+    let source = Source::Urls {
+        path: list,
+        column: "url".to_owned(),
+    };
+    build(&options(source, out.join("corpus"), config, threads), stop)
+}
+
+/// Makes rows of the corpus' pictures with their captions, as `m3w export` and `m3w pairs` make them:
+/// pages teach how to speak of pictures, pairs what they show.
+///
+/// # Errors
+///
+/// If the corpus cannot be read, and as [`build`].
+pub fn build_pairs(out: &Path, threads: usize, stop: &watch::Receiver<bool>) -> Result<Manifest> {
+    let corpus = Corpus::at(&out.join("corpus"));
+    let tars = out.join("pairs-webdataset");
+    if tars.exists() {
+        std::fs::remove_dir_all(&tars)
+            .with_context(|| format!("cannot delete {}", tars.display()))?;
+    }
+    let written = export(
+        corpus.root(),
+        ExportFormat::Webdataset,
+        &tars,
+        SAMPLES_PER_TAR,
+    )?;
+    let tars: Vec<PathBuf> = written
+        .files
+        .iter()
+        .map(|file| tars.join(&file.path))
+        .collect();
+    let pairs = PairsConfig::preset(Kind::Pairs);
+    let source = PairSource::open(&tars, &pairs, 0)?;
+    let mut config = BuildConfig {
+        pairs: Some(pairs),
+        ..BuildConfig::default()
+    };
+    config.shards.sequence_length = PAIR_LENGTH;
+    let source = Source::Pairs(Box::new(source));
     let options = BuildOptions {
-        source: Source::Urls {
-            path: list,
-            column: "url".to_owned(),
-        },
-        out: out.join("corpus"),
+        tokenizer: Some(corpus.tokenizer_path()),
+        ..options(source, out.join("pairs"), config, threads)
+    };
+    build(&options, stop)
+}
+
+fn options(source: Source, out: PathBuf, config: BuildConfig, threads: usize) -> BuildOptions {
+    BuildOptions {
+        source,
+        out,
         config,
         tokenizer: None,
         fetch_missing_images: true,
@@ -70,8 +119,7 @@ pub fn build_site(out: &Path, threads: usize, stop: &watch::Receiver<bool>) -> R
         prometheus: None,
         threads,
         is_quiet: true,
-    };
-    build(&options, stop)
+    }
 }
 
 /// Writes the report on the corpus in `out`, every page in it.
@@ -89,8 +137,8 @@ pub fn report(out: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Trains the tiny model on the corpus in `out`, `steps` steps, or as many as its configuration
-/// says.
+/// Trains the tiny model on the pages and the pairs in `out`, `steps` steps, or as many as its
+/// configuration says.
 ///
 /// # Errors
 ///
@@ -105,9 +153,17 @@ pub fn train_tiny(
         .with_context(|| format!("cannot write {}", config_path.display()))?;
     let mut file: TrainFile = config::load(Some(&config_path), &[])?;
     file.run.steps = steps.unwrap_or(file.run.steps);
+    file.datasets = [("m3w", "corpus"), ("pairs", "pairs")]
+        .map(|(name, folder)| DatasetConfig {
+            name: name.to_owned(),
+            path: out.join(folder),
+            weight: 1.0,
+            loader: toml::Table::new(),
+        })
+        .into();
     let options = TrainOptions {
         file,
-        data: Some(out.join("corpus")),
+        data: None,
         out: out.join("run"),
         is_quiet: false,
     };

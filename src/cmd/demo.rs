@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{default_threads, stop_on_interrupt};
-use crate::demo::{build_site, captions, report, train_tiny};
+use crate::demo::{build_pairs, build_site, captions, report, train_tiny};
 use crate::summary::Summary;
 
 /// Pictures that the model is asked about.
@@ -15,8 +15,8 @@ const CAPTIONS: usize = 3;
 
 /// See the whole road on a small site that ships with m3w: offline, in a minute or two
 ///
-/// Serves the site on this machine, builds a corpus from it, trains a tiny model, and lets it
-/// caption some of the pictures.
+/// Serves the site on this machine, builds a corpus from it and pairs from its captions, trains a
+/// tiny model on both, and lets it caption some of the pictures.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// Directory for everything; without it, the first free of m3w-demo, m3w-demo-2, ...
@@ -40,6 +40,8 @@ impl Demo {
         let corpus = out.join("corpus");
         write!(console, "{}", Summary::new(&corpus, &manifest))?;
         let report = report(&out)?;
+        tracing::info!("making rows of the pictures with their captions");
+        build_pairs(&out, default_threads(), &stop)?;
 
         tracing::info!("training a tiny model");
         let result = train_tiny(&out, self.steps, &stop)?;

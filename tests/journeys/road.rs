@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use m3w::answer::answer_pieces;
-use m3w::demo::{build_site, captions, report, train_tiny};
+use m3w::demo::{build_pairs, build_site, captions, report, train_tiny};
 use m3w::document::{Document, Element, Image, TextRole};
 use m3w::model::GenerateOptions;
 use m3w::prompt::read_prompt;
@@ -107,6 +107,8 @@ fn the_demonstration_learns_goes_on_and_answers() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     build_site(out, 2, &never()).unwrap();
+    let pairs = build_pairs(out, 2, &never()).unwrap();
+    assert!(pairs.tally.get("pair/kept") > 20, "{:?}", pairs.tally);
     let page = std::fs::read_to_string(report(out).unwrap()).unwrap();
     assert!(page.contains("diamond-kites.html") && page.contains("data:image/jpeg;base64,"));
     let first = train_tiny(out, Some(10), &never()).unwrap();
