@@ -23,7 +23,7 @@ fn stricter_thresholds_leave_what_a_build_with_them_leaves() {
     let manifest = run(&lenient);
     let found = run_of(&Corpus::at(&lenient.out)).unwrap();
     let settings = [
-        "filter.text.min_words=60",
+        "filter.text.min_words=200",
         "filter.text.max_short_lines=0.6",
         "filter.image.min_side_px=200",
         "filter.min_images=2",
