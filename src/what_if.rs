@@ -2,9 +2,10 @@
 //! read again.
 //!
 //! Every page that was read has its scores, with its document or with its outcome, so the rules on
-//! text are asked again as a build asks them. Kept images have their sizes. Two things are not
+//! text are asked again as a build asks them. Kept images have their sizes. Three things are not
 //! known, and are counted by themselves instead of guessed: the images of a page whose text was not
-//! good enough were never fetched, and an image that was dropped by one rule was not asked the next.
+//! good enough were never fetched, those of a page with too few were not kept, and an image that was
+//! dropped by one rule was not asked the next.
 
 use std::path::Path;
 
@@ -21,6 +22,9 @@ use crate::unit::Unit;
 
 /// A page that other thresholds would keep, if it has images: they were not fetched.
 pub const NOT_FETCHED: &str = "unknown/images-not-fetched";
+/// A page that had too few images and may have enough under other thresholds: its images were not
+/// kept.
+pub const NOT_STORED: &str = "unknown/images-not-stored";
 /// An image that passes the rule by which it was dropped; the rules after that were not asked.
 pub const NOT_ASKED: &str = "unknown/rules-not-asked";
 
@@ -182,7 +186,33 @@ impl Judge<'_> {
             None if self.text(&measured.scores, language, self.before).is_some() => {
                 NOT_FETCHED.to_owned()
             }
+            None if before == "filter/too-few-images" && self.may_have_enough(line) => {
+                NOT_STORED.to_owned()
+            }
             None => before,
+        }
+    }
+
+    /// Whether a page that had too few images may have enough: with those that it had, and those
+    /// that pass the rule by which they went.
+    fn may_have_enough(&self, line: &OutcomeLine) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+        let least = self.filter.min_images as f64;
+        let had = line.dropped.as_ref().and_then(|reason| reason.measured);
+        let passing = line.images_dropped.iter();
+        let passing = passing.filter(|drop| self.passes(&drop.reason)).count();
+        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+        let most = had.unwrap_or(0.0) + passing as f64;
+        most >= least
+    }
+
+    /// Whether an image passes the rule by which it was dropped.
+    fn passes(&self, reason: &Reason) -> bool {
+        match (reason.name.as_ref(), reason.measured) {
+            ("filter/too-small", Some(side)) => side >= f64::from(self.filter.image.min_side_px),
+            ("filter/too-narrow", Some(ratio)) => ratio <= self.filter.image.max_aspect_ratio,
+            ("filter/too-many-images", _) => self.filter.max_images > self.before.max_images,
+            _ => false,
         }
     }
 
@@ -199,13 +229,7 @@ impl Judge<'_> {
     fn images(&mut self, line: &OutcomeLine, is_kept: bool) {
         for drop in &line.images_dropped {
             let reason = &drop.reason;
-            let passes = match (reason.name.as_ref(), reason.measured) {
-                ("filter/too-small", Some(side)) => {
-                    side >= f64::from(self.filter.image.min_side_px)
-                }
-                ("filter/too-narrow", Some(ratio)) => ratio <= self.filter.image.max_aspect_ratio,
-                _ => false,
-            };
+            let passes = self.passes(reason);
             let name = if passes && is_kept {
                 NOT_ASKED
             } else {

@@ -4,7 +4,7 @@ use m3w::corpus::Corpus;
 use m3w::shards::{DocumentReader, SequenceReader};
 use m3w::verify::verify;
 
-use super::site::{files, m3w, shared_corpus};
+use super::site::{copy_shared_corpus, files, m3w, shared_corpus};
 
 /// Numbers that look drawn, the same at each call.
 pub(super) fn drawn(mut state: u64) -> impl Iterator<Item = usize> {
@@ -76,11 +76,7 @@ fn each_of_a_thousand_flipped_bits_is_found_and_none_makes_a_reader_panic() {
 fn the_program_names_each_damaged_file_and_its_exit_code_is_1() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    for (name, bytes) in files(shared_corpus()) {
-        let path = root.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
+    copy_shared_corpus(root);
     let data = root.display().to_string();
     let output = m3w(&["verify", &data]);
     assert!(output.status.success(), "{output:?}");

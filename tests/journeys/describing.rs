@@ -6,7 +6,7 @@ use m3w::audit::{AuditOptions, write_sheet};
 use m3w::corpus::Corpus;
 use m3w::shards::DocumentReader;
 
-use super::site::{complaint, files, m3w, shared_corpus};
+use super::site::{complaint, copy_shared_corpus, m3w, shared_corpus};
 
 fn sheet(folder: &Path, documents: usize, seed: u64) -> String {
     let out = folder.join("audit.html");
@@ -67,11 +67,7 @@ fn a_row_is_read_without_those_before_it() {
 fn the_program_writes_card_datasheet_and_sheet_into_the_corpus() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    for (name, bytes) in files(shared_corpus()) {
-        let path = root.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
+    copy_shared_corpus(root);
     let data = root.display().to_string();
     let output = m3w(&["audit", &data, "--documents", "3"]);
     assert!(output.status.success(), "{output:?}");

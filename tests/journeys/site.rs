@@ -91,6 +91,15 @@ pub(super) fn shared_corpus() -> &'static Path {
     path
 }
 
+/// Copies the shared corpus into a folder, for a test that changes it.
+pub(super) fn copy_shared_corpus(folder: &Path) {
+    for (name, bytes) in files(shared_corpus()) {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
 /// Every file of a folder, by its path below the folder.
 pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();

@@ -3,7 +3,7 @@
 use m3w::corpus::Corpus;
 use m3w::document::Tally;
 use m3w::repair::run_of;
-use m3w::what_if::{NOT_ASKED, NOT_FETCHED, what_if, with_filters};
+use m3w::what_if::{NOT_ASKED, NOT_FETCHED, NOT_STORED, what_if, with_filters};
 
 use super::site::{Site, run};
 
@@ -57,6 +57,14 @@ fn stricter_thresholds_leave_what_a_build_with_them_leaves() {
         .sum();
     assert_eq!(unknown, dropped_for_text);
     assert!(unknown > 0);
+    // Nor are the images stored of those that had one where two were asked for.
+    let few = "page/filter/too-few-images";
+    let unstored = lenient_again.after.get(&format!("page/{NOT_STORED}"));
+    assert!(unstored > 0);
+    assert_eq!(
+        unstored + lenient_again.after.get(few),
+        built.tally.get(few)
+    );
     let unasked = lenient_again.after.get(&format!("image/{NOT_ASKED}"));
     assert!(unasked <= built.tally.get("image/filter/too-small"));
 }
