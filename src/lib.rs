@@ -53,6 +53,7 @@ pub mod unit;
 pub mod verify;
 pub mod video;
 pub mod view;
+pub mod warc_files;
 pub mod what_if;
 
 pub use m3w_crawler as crawler;

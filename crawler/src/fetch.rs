@@ -1,23 +1,22 @@
 //! One request and its answer, within all deadlines and caps.
 
-use std::error::Error as StdError;
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
-    TRANSFER_ENCODING,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
+    HeaderName, TRANSFER_ENCODING,
 };
 use reqwest::{Response, Version, redirect};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::body::{self, BodyDecoder};
+use crate::body::BodyDecoder;
+use crate::conditions::Conditions;
 use crate::consent::{Signal, from_headers};
-use crate::dns::{CheckedResolver, Refusal};
+use crate::dns::CheckedResolver;
+use crate::fault::{body_failure, request_failure};
 use crate::{Config, Error, Failure, FailureKind};
 
 /// A body may be slower than the minimum rate for this long: the first packets of a far server.
@@ -74,54 +73,6 @@ pub(crate) struct Answer {
     /// Under which conditions it was asked for.
     pub(crate) conditions: Conditions,
     body: Source,
-}
-
-/// What makes a request ask for less than the whole: RFC 9110, 13.1 and 14.2. The default is
-/// nothing.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Conditions {
-    range: Option<HeaderValue>,
-    if_none_match: Option<HeaderValue>,
-    if_modified_since: Option<HeaderValue>,
-}
-
-impl Conditions {
-    /// Only if the server has something else than this earlier answer.
-    pub(crate) fn unlike(earlier: &Answer) -> Self {
-        Self {
-            if_none_match: earlier.headers.get(ETAG).cloned(),
-            if_modified_since: earlier.headers.get(LAST_MODIFIED).cloned(),
-            range: None,
-        }
-    }
-
-    /// Only these bytes.
-    pub(crate) fn range(offset: u64, length: u64) -> Self {
-        let last = offset.saturating_add(length.saturating_sub(1));
-        Self {
-            range: HeaderValue::from_str(&format!("bytes={offset}-{last}")).ok(),
-            ..Self::default()
-        }
-    }
-
-    /// Bytes of a file are counted as they lie there, not as they are packed on the way.
-    fn accept_encoding(&self) -> &'static str {
-        match self.range {
-            Some(_) => "identity",
-            None => body::ACCEPT_ENCODING,
-        }
-    }
-
-    /// The conditions as headers of the request.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
-        [
-            (IF_NONE_MATCH, self.if_none_match.as_ref()),
-            (IF_MODIFIED_SINCE, self.if_modified_since.as_ref()),
-            (RANGE, self.range.as_ref()),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-    }
 }
 
 /// Where an answer's body comes from.
@@ -354,68 +305,4 @@ fn content_encoding(headers: &HeaderMap) -> Option<String> {
 pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
-}
-
-/// The first error of type `E` in the chain.
-fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// The innermost message: the outer ones only say that a request failed.
-fn root_message(error: &(dyn StdError + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
-fn request_failure(error: &reqwest::Error) -> Failure {
-    let kind = if let Some(refusal) = find::<Refusal>(error) {
-        refusal.kind()
-    } else if error.is_dns() {
-        FailureKind::Dns
-    } else if error.is_timeout() {
-        FailureKind::Timeout
-    } else if error.is_connect() {
-        // What rustls finds wrong with a handshake comes as invalid data of the stream.
-        match find::<io::Error>(error).map(io::Error::kind) {
-            Some(io::ErrorKind::InvalidData) => FailureKind::Tls,
-            _ => FailureKind::Connect,
-        }
-    } else if error.is_builder() {
-        FailureKind::BadUrl
-    } else {
-        match find::<hyper::Error>(error) {
-            Some(error) if error.is_parse() => FailureKind::BadHttp,
-            _ => FailureKind::Connect,
-        }
-    };
-    Failure::new(kind, root_message(error))
-}
-
-fn body_failure(error: &reqwest::Error) -> Failure {
-    let is_malformed = find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse)
-        || find::<io::Error>(error).is_some_and(|error| {
-            // A chunk size that is no number; an early end has a kind of its own.
-            matches!(
-                error.kind(),
-                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
-            )
-        });
-    let kind = if is_malformed {
-        FailureKind::BadHttp
-    } else if error.is_timeout() {
-        FailureKind::Timeout
-    } else {
-        FailureKind::Truncated
-    };
-    Failure::new(kind, root_message(error))
 }

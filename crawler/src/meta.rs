@@ -3,6 +3,10 @@
 //! No tree is built: the page is walked once from tag to tag, and what is no tag to a browser
 //! (comments, scripts, text inside `<title>` or `<textarea>`, attribute values) is passed over.
 
+use std::borrow::Cow;
+
+use memchr::{memchr, memmem};
+
 /// Elements whose content is text, whatever it looks like: HTML standard, "raw text" and
 /// "escapable raw text" elements and those parsed like them.
 const TEXT_ELEMENTS: [&str; 8] = [
@@ -24,83 +28,103 @@ pub(crate) struct Meta {
 /// `<meta name=license>` with their address.
 pub(crate) fn metas(html: &str) -> Vec<Meta> {
     let mut found = Vec::new();
-    walk(html, &["meta", "link", "a", "area"], |name, attributes| {
-        if name == "meta" {
-            found.push(Meta::new(attributes));
+    walk(html, &["meta", "link", "a", "area"], |tag| {
+        if tag.is("meta") {
+            found.push(Meta::new(tag));
         } else {
-            found.extend(license(attributes));
+            found.extend(license(tag));
         }
     });
     found
 }
 
 /// What a link says of the licence of its page (HTML standard, "Link type `license`").
-fn license(attributes: Vec<(String, String)>) -> Option<Meta> {
-    let first = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted);
-    let (_, relations) = first("rel")?;
+fn license(tag: &Tag<'_>) -> Option<Meta> {
     let is_license = |relation: &str| relation.eq_ignore_ascii_case("license");
-    if !relations.split_ascii_whitespace().any(is_license) {
+    if !tag.value("rel")?.split_ascii_whitespace().any(is_license) {
         return None;
     }
-    let (_, address) = first("href")?;
     Some(Meta {
         name: "license".to_owned(),
-        content: address.trim().to_owned(),
+        content: tag.value("href")?.trim().to_owned(),
         ..Meta::default()
     })
 }
 
-/// Calls `on_tag` with the name and the attributes of each start tag that is one of `wanted`, in
-/// order. Names are in lower case.
-pub(crate) fn walk(
-    html: &str,
-    wanted: &[&str],
-    mut on_tag: impl FnMut(&str, Vec<(String, String)>),
-) {
+/// A start tag, as it stands.
+pub(crate) struct Tag<'a> {
+    name: &'a str,
+    attributes: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Tag<'a> {
+    /// Whether this is its name, which is given in lower case.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// The value of an attribute, with the common character references resolved. Of several
+    /// attributes of one name the first counts.
+    pub(crate) fn value(&self, wanted: &str) -> Option<Cow<'a, str>> {
+        let mut attributes = self.attributes.iter();
+        let (_, value) = attributes.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+        Some(unescape(value))
+    }
+}
+
+/// Calls `on_tag` with each start tag that is one of `wanted` (lower case), in order.
+pub(crate) fn walk(html: &str, wanted: &[&str], mut on_tag: impl FnMut(&Tag<'_>)) {
     let mut rest = html;
-    while let Some(start) = rest.find('<') {
+    let mut tag = Tag {
+        name: "",
+        attributes: Vec::new(),
+    };
+    while let Some(start) = memchr(b'<', rest.as_bytes()) {
         rest = &rest[start + 1..];
-        if let Some(comment) = rest.strip_prefix("!--") {
-            rest = after_comment(comment);
-        } else if rest.starts_with(['!', '?', '/']) {
-            rest = after(rest, ">");
-        } else if rest.starts_with(|next: char| next.is_ascii_alphabetic()) {
-            let end = rest
-                .find(|next: char| next.is_ascii_whitespace() || matches!(next, '/' | '>'))
-                .unwrap_or(rest.len());
-            let name = rest[..end].to_ascii_lowercase();
-            let (attributes, behind) = attributes(&rest[end..]);
-            rest = behind;
-            if wanted.contains(&name.as_str()) {
-                on_tag(&name, attributes);
-            } else if name == "plaintext" {
-                break;
-            } else if TEXT_ELEMENTS.contains(&name.as_str()) {
-                rest = after_text_element(rest, &name);
+        match rest.as_bytes().first() {
+            Some(b'!') if rest.starts_with("!--") => rest = after_comment(&rest[3..]),
+            Some(b'!' | b'?' | b'/') => rest = after_byte(rest, b'>'),
+            Some(first) if first.is_ascii_alphabetic() => {
+                let end = rest
+                    .bytes()
+                    .position(|next| next.is_ascii_whitespace() || matches!(next, b'/' | b'>'))
+                    .unwrap_or(rest.len());
+                let name = &rest[..end];
+                let is = |known: &&str| name.eq_ignore_ascii_case(known);
+                let mut attributes = Attributes { rest: &rest[end..] };
+                if wanted.iter().any(is) {
+                    tag.name = name;
+                    tag.attributes.clear();
+                    tag.attributes.extend(&mut attributes);
+                    on_tag(&tag);
+                    rest = attributes.rest;
+                } else {
+                    rest = attributes.skip();
+                    if name.eq_ignore_ascii_case("plaintext") {
+                        break;
+                    } else if TEXT_ELEMENTS.iter().any(is) {
+                        rest = after_text_element(rest, name);
+                    }
+                }
             }
+            _ => {}
         }
     }
 }
 
 impl Meta {
-    fn new(attributes: Vec<(String, String)>) -> Self {
-        let mut meta = Self::default();
-        // The first of several attributes of one name counts; so the last is written first.
-        for (name, value) in attributes.into_iter().rev() {
-            match name.as_str() {
-                "name" => meta.name = value.trim().to_ascii_lowercase(),
-                "http-equiv" => meta.http_equiv = value.trim().to_ascii_lowercase(),
-                "content" => meta.content = value,
-                _ => {}
-            }
+    fn new(tag: &Tag<'_>) -> Self {
+        let value = |name| tag.value(name).unwrap_or_default();
+        Self {
+            name: value("name").trim().to_ascii_lowercase(),
+            http_equiv: value("http-equiv").trim().to_ascii_lowercase(),
+            content: value("content").into_owned(),
         }
-        meta
     }
 }
 
-fn after<'a>(text: &'a str, end: &str) -> &'a str {
-    text.find(end)
-        .map_or("", |position| &text[position + end.len()..])
+fn after_byte(text: &str, end: u8) -> &str {
+    memchr(end, text.as_bytes()).map_or("", |position| &text[position + 1..])
 }
 
 fn after_comment(comment: &str) -> &str {
@@ -112,8 +136,8 @@ fn after_comment(comment: &str) -> &str {
         return rest;
     }
     let ends = [
-        comment.find("-->").map(|at| at + 3),
-        comment.find("--!>").map(|at| at + 4),
+        memmem::find(comment.as_bytes(), b"-->").map(|at| at + 3),
+        memmem::find(comment.as_bytes(), b"--!>").map(|at| at + 4),
     ];
     let end = ends.into_iter().flatten().min().unwrap_or(comment.len());
     &comment[end..]
@@ -122,7 +146,7 @@ fn after_comment(comment: &str) -> &str {
 /// What follows the end tag of a text element; without one, its text goes on to the end.
 fn after_text_element<'a>(text: &'a str, name: &str) -> &'a str {
     let mut rest = text;
-    while let Some(start) = rest.find("</") {
+    while let Some(start) = memmem::find(rest.as_bytes(), b"</") {
         rest = &rest[start + 2..];
         let is_end = rest
             .get(..name.len())
@@ -130,62 +154,90 @@ fn after_text_element<'a>(text: &'a str, name: &str) -> &'a str {
             && rest[name.len()..]
                 .starts_with(|next: char| next.is_ascii_whitespace() || matches!(next, '/' | '>'));
         if is_end {
-            return after(rest, ">");
+            return after_byte(rest, b'>');
         }
     }
     ""
 }
 
-/// Names (lower case) and values of a tag's attributes, and the text behind the tag.
-fn attributes(tag: &str) -> (Vec<(String, String)>, &str) {
-    let mut found = Vec::new();
-    let mut rest = tag;
-    loop {
-        rest = rest.trim_start_matches(|next: char| next.is_ascii_whitespace() || next == '/');
-        if rest.is_empty() {
-            return (found, rest);
+/// Names and values of a tag's attributes, as they stand; behind the last, `rest` is what follows
+/// the tag.
+struct Attributes<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Attributes<'a> {
+    /// What follows the tag.
+    fn skip(mut self) -> &'a str {
+        // Most tags have no value that could hide an end.
+        if self.rest.starts_with('>') {
+            return &self.rest[1..];
         }
-        if let Some(behind) = rest.strip_prefix('>') {
-            return (found, behind);
+        self.by_ref().for_each(drop);
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let is_space = |byte: &u8| byte.is_ascii_whitespace();
+        let bytes = self.rest.as_bytes();
+        let start = bytes
+            .iter()
+            .position(|byte| !is_space(byte) && *byte != b'/');
+        let Some(start) = start else {
+            self.rest = "";
+            return None;
+        };
+        if bytes[start] == b'>' {
+            self.rest = &self.rest[start + 1..];
+            return None;
         }
         // A leading `=` belongs to the name, as browsers have it.
-        let first = rest.chars().next().map_or(0, char::len_utf8);
-        let end = rest[first..]
-            .find(|next: char| next.is_ascii_whitespace() || matches!(next, '=' | '/' | '>'))
-            .map_or(rest.len(), |end| first + end);
-        let name = rest[..end].to_ascii_lowercase();
-        rest = rest[end..].trim_ascii_start();
-        let Some(value) = rest.strip_prefix('=') else {
-            found.push((name, String::new()));
-            continue;
+        let ends_name = |byte: &u8| is_space(byte) || matches!(byte, b'=' | b'/' | b'>');
+        let end = bytes[start + 1..].iter().position(ends_name);
+        let end = end.map_or(bytes.len(), |end| start + 1 + end);
+        let name = &self.rest[start..end];
+        let behind = self.rest[end..].trim_ascii_start();
+        let Some(value) = behind.strip_prefix('=') else {
+            self.rest = behind;
+            return Some((name, ""));
         };
         let value = value.trim_ascii_start();
-        let (value, behind) = match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => value[1..].split_once(quote).unwrap_or((&value[1..], "")),
+        let (value, behind) = match value.as_bytes().first() {
+            Some(&quote @ (b'"' | b'\'')) => {
+                let value = &value[1..];
+                match memchr(quote, value.as_bytes()) {
+                    Some(end) => (&value[..end], &value[end + 1..]),
+                    None => (value, ""),
+                }
+            }
             _ => {
-                let end = value
-                    .find(|next: char| next.is_ascii_whitespace() || next == '>')
-                    .unwrap_or(value.len());
+                let ends_value = |byte: u8| byte.is_ascii_whitespace() || byte == b'>';
+                let end = value.bytes().position(ends_value).unwrap_or(value.len());
                 value.split_at(end)
             }
         };
-        found.push((name, unescape(value)));
-        rest = behind;
+        self.rest = behind;
+        Some((name, value))
     }
 }
 
 /// The character references that occur in addresses and keywords.
-fn unescape(value: &str) -> String {
+fn unescape(value: &str) -> Cow<'_, str> {
     if !value.contains('&') {
-        return value.to_owned();
+        return Cow::Borrowed(value);
     }
-    value
+    let text = value
         .replace("&quot;", "\"")
         .replace("&#34;", "\"")
         .replace("&#39;", "'")
         .replace("&apos;", "'")
         .replace("&#x2F;", "/")
-        .replace("&amp;", "&")
+        .replace("&amp;", "&");
+    Cow::Owned(text)
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use url::Url;
 
 use crate::PRODUCT_TOKEN;
 use crate::consent::Signal;
-use crate::robots::{self, Robots, Rules};
+use crate::path_pattern::{matches, path_and_query, pattern};
+use crate::robots::{Robots, Rules};
 
 /// Where they stand, in the order in which they are asked for.
 pub(crate) const TDMREP_PATH: &str = "/.well-known/tdmrep.json";
@@ -48,11 +49,11 @@ impl Reservations {
     /// (TDMRep, 4.3), of `ai.txt` whether it closes it.
     #[must_use]
     pub fn signals(&self, url: &Url) -> Vec<Signal> {
-        let path = robots::path_and_query(url.as_str());
+        let path = path_and_query(url.as_str());
         let stated = self
             .statements
             .iter()
-            .find(|statement| robots::matches(&statement.pattern, &path))
+            .find(|statement| matches(&statement.pattern, &path))
             .map(|statement| Signal {
                 channel: "tdmrep.json".to_owned(),
                 value: statement.reservation.to_string(),
@@ -93,7 +94,7 @@ fn statements(bytes: &[u8]) -> Vec<Statement> {
         .take(MAX_STATEMENTS)
         .filter_map(|entry| serde_json::from_value::<Entry>(entry).ok())
         .map(|entry| Statement {
-            pattern: robots::pattern(&entry.location),
+            pattern: pattern(&entry.location),
             reservation: entry.reservation,
         })
         .collect()

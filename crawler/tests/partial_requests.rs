@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use m3w_crawler::warc::{WarcItem, WarcReader, item_in};
-use m3w_crawler::{Archives, Config, Crawler, FailureKind, Signal};
+use m3w_crawler::{Archives, Config, Crawler, FailureKind, Piece, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -109,7 +109,10 @@ fn answer(path: &str, request: &str, times_before: usize) -> String {
             let end = archive.len().min(last.parse::<usize>().unwrap() + 1);
             let body = &archive[first.min(end)..end];
             format!(
-                "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\n\r\n{body}",
+                "HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\nContent-Range: bytes {first}-{}/{}\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                end.saturating_sub(1),
+                archive.len(),
                 body.len()
             )
         }
@@ -292,4 +295,22 @@ async fn a_record_is_taken_out_of_an_archive_by_its_place_alone() {
         kind("/archive.warc", 0, u64::MAX).await,
         FailureKind::TooLarge
     );
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_from_where_it_broke_off() {
+    let site = Site::start().await;
+    let crawler = site.crawler(&Archives::default());
+    let piece = crawler.fetch_piece(&site.url("/archive.warc"), 7).await;
+    let expected = Piece {
+        bytes: archive().into_bytes().split_off(7).into(),
+        total: archive().len() as u64,
+        version: Some("\"a\"".to_owned()),
+    };
+    assert_eq!(piece.unwrap(), expected);
+    let whole = site.url("/whole.warc");
+    let piece = crawler.fetch_piece(&whole, 0).await.unwrap();
+    assert_eq!((piece.bytes, piece.version), (archive().into(), None));
+    let failure = crawler.fetch_piece(&whole, 7).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::BadHttp, "{failure}");
 }

@@ -12,6 +12,7 @@ use crate::config::BuildConfig;
 use crate::interleaved::{Form, InterleavedSource};
 use crate::source::Source;
 use crate::summary::Summary;
+use crate::warc_files::Fetching;
 
 /// Build a corpus from a list of URLs, from WARC files, or from a corpus of another kind
 ///
@@ -31,9 +32,12 @@ pub(super) struct Build {
     /// Name of the column with the URLs
     #[arg(long, value_name = "NAME", default_value = "url")]
     url_column: String,
-    /// WARC files with pages (plain, or compressed by record)
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["replay", "earlier"])]
-    warc: Vec<PathBuf>,
+    /// WARC files with pages (plain, or compressed by record); http(s) URLs are fetched first
+    #[arg(long, value_name = "FILE|URL", num_args = 1.., conflicts_with_all = ["replay", "earlier"])]
+    warc: Vec<String>,
+    /// Folder for WARC files that are fetched, which stay there [default: OUT.warcs]
+    #[arg(long, value_name = "DIR", requires = "warc")]
+    warc_dir: Option<PathBuf>,
     /// Index of pages in WARC files: CDX, CDXJ or JSON lines (also .gz), or .csv, .tsv, .parquet with
     /// the columns warc_filename, warc_record_offset and warc_record_length
     #[arg(long, value_name = "FILE", conflicts_with_all = ["warc", "replay"])]
@@ -68,6 +72,7 @@ impl Build {
     pub(super) fn run(self) -> Result<()> {
         crate::memory::share_heaps();
         let config: BuildConfig = self.settings.load()?;
+        let stop = stop_on_interrupt()?;
         let source = if let Some(path) = self.urls {
             Source::Urls {
                 path,
@@ -86,13 +91,23 @@ impl Build {
             let source = InterleavedSource::open(Form::Mmc4, &self.mmc4, pictures, least)?;
             Source::Interleaved(source)
         } else {
-            Source::Warc(self.warc)
+            Source::Warc(Vec::new())
         };
-        let options = BuildOptions {
+        let mut options = BuildOptions {
             fetch_missing_images: !self.offline,
             ..self.run.options(source, config)
         };
-        let manifest = build(&options, &stop_on_interrupt()?)?;
+        if let Source::Warc(paths) = &mut options.source {
+            let mut beside = options.out.as_os_str().to_owned();
+            beside.push(".warcs");
+            let fetching = Fetching {
+                folder: &self.warc_dir.unwrap_or(PathBuf::from(beside)),
+                crawler: &options.config.crawler,
+                is_quiet: options.is_quiet,
+            };
+            *paths = fetching.paths(&self.warc, &stop)?;
+        }
+        let manifest = build(&options, &stop)?;
         Summary::new(&options.out, &manifest).print()
     }
 }

@@ -5,6 +5,8 @@ mod range;
 mod record;
 mod request;
 
+pub use range::Piece;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,16 +22,16 @@ use crate::address::{AddressRules, normalise, tidy};
 use crate::connections::Connections;
 use crate::dns::{CheckedResolver, LookUp, SystemLookUp};
 use crate::fetch::{Deadlines, Received};
-use crate::links::{MAX_SITEMAP_BYTES, Sitemap};
 use crate::meta::{Meta, metas};
 use crate::page::{
     check_image_consent, check_page_consent, is_binary, is_html_type, looks_like_html,
     settle_consent,
 };
 use crate::politeness::Politeness;
+use crate::sitemap::MAX_SITEMAP_BYTES;
 use crate::wait::meta_refresh;
 use crate::warc::{Earlier, Replay, WarcWriter};
-use crate::{Body, Config, Error, Failure, FailureKind, Page, charset};
+use crate::{Body, Config, Error, Failure, FailureKind, Page, Sitemap, charset};
 
 /// A `<meta http-equiv=refresh>` with a longer delay is a page that reloads, not a redirect.
 const MAX_REFRESH_DELAY: Duration = Duration::from_secs(5);

@@ -24,7 +24,12 @@ pub enum DigestCheck {
 
 /// The digest that we write: SHA-1 in base32, which every reader knows.
 pub(super) fn sha1_digest(bytes: &[u8]) -> String {
-    format!("sha1:{}", base32(&Sha1::digest(bytes)))
+    sha1_in_words(&Sha1::digest(bytes))
+}
+
+/// A SHA-1 digest as records state it.
+pub(super) fn sha1_in_words(digest: &[u8]) -> String {
+    format!("sha1:{}", base32(digest))
 }
 
 /// Whether a stated digest is that of the bytes; `None` for an algorithm that is not known here. A

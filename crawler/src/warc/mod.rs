@@ -10,9 +10,11 @@
 
 mod digest;
 mod earlier;
+mod exchange;
 mod http;
 mod kept;
 mod member;
+mod packer;
 mod record;
 mod replay;
 mod write;
@@ -32,7 +34,7 @@ pub use replay::Replay;
 pub use write::WarcWriter;
 
 pub(crate) use earlier::Earlier;
-pub(crate) use write::Exchange;
+pub(crate) use exchange::Exchange;
 
 use crate::body::decode_body_start;
 use crate::config::RECORD_ROOM_BYTES;

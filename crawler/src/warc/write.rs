@@ -5,17 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use reqwest::header::HeaderMap;
-use sha1::{Digest, Sha1};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 use super::WarcReader;
 use super::digest::sha1_digest;
+use super::exchange::Exchange;
+use super::packer::{self, Header, Packer, date, unique_id};
 use crate::Error;
 
 /// A file is closed when it has grown to this: what the WARC standard recommends (annex C).
@@ -24,42 +20,19 @@ const FILE_BYTES: u64 = 1 << 30;
 /// Cap on a block while looking for the end of a file that was being written.
 const MAX_BLOCK_BYTES: usize = 1 << 20;
 
-/// Headers that a reconstructed message cannot keep under their own name: the body that is stored
-/// has no chunks any more. The prefix is Common Crawl's.
-const CHUNKING: &str = "transfer-encoding";
-const CHUNKING_KEPT: &str = "X-Crawl-Transfer-Encoding";
-
 /// A `revisit` record of this kind says that the server confirmed an earlier answer: WARC 1.1,
 /// 6.7.3.
 pub(super) const NOT_MODIFIED_PROFILE: &str =
     "http://netpreserve.org/warc/1.1/revisit/server-not-modified";
 
-/// A request and what came back.
-pub(crate) struct Exchange {
-    pub(crate) url: Url,
-    /// Header of the request, without `Host`.
-    pub(crate) request_headers: Vec<(String, String)>,
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) is_http2: bool,
-    pub(crate) address: Option<std::net::SocketAddr>,
-    /// Body without chunks, content coding as it came.
-    pub(crate) body: Bytes,
-    /// Unix seconds.
-    pub(crate) received_at: i64,
-    /// Why the end of the body is not here, in the words of WARC 1.1, 5.13.
-    pub(crate) truncated: Option<&'static str>,
-    /// When the earlier answer came that this one confirms, if it is a 304 that was asked for.
-    pub(crate) confirms: Option<i64>,
-}
-
 /// Writes exchanges into numbered files of one folder. Whatever is there already stays: a crawl
 /// that goes on begins a new file, and the torn end of the last one is cut off.
 ///
-/// Memory held is one record while it is written.
+/// Memory held is the exchanges that are being written, and a compressor's tables for each of them.
 pub struct WarcWriter {
     folder: PathBuf,
     user_agent: String,
+    packer: Packer,
     state: Mutex<State>,
 }
 
@@ -95,6 +68,7 @@ impl WarcWriter {
         Ok(Self {
             folder: folder.to_owned(),
             user_agent,
+            packer: Packer::default(),
             state: Mutex::new(State {
                 next_file,
                 ..State::default()
@@ -109,15 +83,12 @@ impl WarcWriter {
         let target = exchange.url.as_str();
         let id = self.record_id(target);
         let response_id = self.record_id(target);
-        let request = request_bytes(exchange);
-        let head = response_head(exchange);
-        let mut block = head;
-        block.extend_from_slice(&exchange.body);
+        let metadata_id = self.record_id(target);
         let mut fields = vec![("WARC-Concurrent-To", id.clone())];
         if let Some(earlier) = exchange.confirms {
             fields.push(("WARC-Profile", NOT_MODIFIED_PROFILE.to_owned()));
             fields.push(("WARC-Refers-To-Target-URI", target.to_owned()));
-            fields.push(("WARC-Refers-To-Date", self::date(earlier)));
+            fields.push(("WARC-Refers-To-Date", packer::date(earlier)));
         } else {
             fields.push(("WARC-Payload-Digest", sha1_digest(&exchange.body)));
         }
@@ -130,46 +101,39 @@ impl WarcWriter {
         if let Some(reason) = exchange.truncated {
             fields.push(("WARC-Truncated", reason.to_owned()));
         }
-        let metadata_id = self.record_id(target);
-        let metadata = b"outcome: answered\r\n";
-        self.write(&[
-            member(
-                &Header {
-                    kind: "request",
-                    id: &id,
-                    date: &date,
-                    target: Some(target),
-                    content_type: "application/http; msgtype=request",
-                    fields: &[],
-                },
-                &request,
-            ),
-            member(
-                &Header {
-                    kind: match exchange.confirms {
-                        Some(_) => "revisit",
-                        None => "response",
-                    },
-                    id: &response_id,
-                    date: &date,
-                    target: Some(target),
-                    content_type: "application/http; msgtype=response",
-                    fields: &fields,
-                },
-                &block,
-            ),
-            member(
-                &Header {
-                    kind: "metadata",
-                    id: &metadata_id,
-                    date: &date,
-                    target: Some(target),
-                    content_type: "application/warc-fields",
-                    fields: &[("WARC-Concurrent-To", response_id.clone())],
-                },
-                metadata,
-            ),
-        ]);
+        let mut members = Vec::new();
+        let request = Header {
+            kind: "request",
+            id: &id,
+            date: &date,
+            target: Some(target),
+            content_type: "application/http; msgtype=request",
+            fields: &[],
+        };
+        self.packer
+            .append(&mut members, &request, &[&exchange.request()]);
+        let response = Header {
+            kind: match exchange.confirms {
+                Some(_) => "revisit",
+                None => "response",
+            },
+            id: &response_id,
+            content_type: "application/http; msgtype=response",
+            fields: &fields,
+            ..request
+        };
+        let block: [&[u8]; 2] = [&exchange.response_head(), &exchange.body];
+        self.packer.append(&mut members, &response, &block);
+        let metadata = Header {
+            kind: "metadata",
+            id: &metadata_id,
+            content_type: "application/warc-fields",
+            fields: &[("WARC-Concurrent-To", response_id.clone())],
+            ..request
+        };
+        let block: [&[u8]; 1] = [b"outcome: answered\r\n"];
+        self.packer.append(&mut members, &metadata, &block);
+        self.write(&members);
     }
 
     /// Writes that nothing usable came, and why.
@@ -179,17 +143,18 @@ impl WarcWriter {
             .map(|next| if next.is_control() { ' ' } else { next })
             .collect();
         let block = format!("outcome: {reason}\r\ndetail: {detail}\r\n");
-        self.write(&[member(
-            &Header {
-                kind: "metadata",
-                id: &self.record_id(url.as_str()),
-                date: &date(at),
-                target: Some(url.as_str()),
-                content_type: "application/warc-fields",
-                fields: &[],
-            },
-            block.as_bytes(),
-        )]);
+        let mut member = Vec::new();
+        let header = Header {
+            kind: "metadata",
+            id: &self.record_id(url.as_str()),
+            date: &date(at),
+            target: Some(url.as_str()),
+            content_type: "application/warc-fields",
+            fields: &[],
+        };
+        self.packer
+            .append(&mut member, &header, &[block.as_bytes()]);
+        self.write(&member);
     }
 
     /// What first went wrong with the disk, if anything did.
@@ -209,12 +174,12 @@ impl WarcWriter {
 
     /// Appends whole members at once. The first refusal of the disk is kept, and nothing is
     /// written after it.
-    fn write(&self, members: &[Vec<u8>]) {
+    fn write(&self, members: &[u8]) {
         let mut state = self.lock();
         if state.failure.is_some() {
             return;
         }
-        if let Err(error) = self.append(&mut state, &members.concat()) {
+        if let Err(error) = self.append(&mut state, members) {
             state.failure = Some(error.to_string());
         }
     }
@@ -253,17 +218,18 @@ impl WarcWriter {
             env!("CARGO_PKG_VERSION"),
             self.user_agent
         );
-        member(
-            &Header {
-                kind: "warcinfo",
-                id: &unique_id(name, 0),
-                date: &date(OffsetDateTime::now_utc().unix_timestamp()),
-                target: None,
-                content_type: "application/warc-fields",
-                fields: &[("WARC-Filename", name.to_owned())],
-            },
-            block.as_bytes(),
-        )
+        let header = Header {
+            kind: "warcinfo",
+            id: &unique_id(name, 0),
+            date: &date(OffsetDateTime::now_utc().unix_timestamp()),
+            target: None,
+            content_type: "application/warc-fields",
+            fields: &[("WARC-Filename", name.to_owned())],
+        };
+        let mut member = Vec::new();
+        self.packer
+            .append(&mut member, &header, &[block.as_bytes()]);
+        member
     }
 
     fn record_id(&self, target: &str) -> String {
@@ -332,114 +298,4 @@ fn cut_torn_end(path: &Path) -> Result<(), Error> {
         path: path.to_owned(),
         source,
     })
-}
-
-struct Header<'a> {
-    kind: &'a str,
-    id: &'a str,
-    date: &'a str,
-    target: Option<&'a str>,
-    content_type: &'a str,
-    fields: &'a [(&'static str, String)],
-}
-
-/// A record as a gzip member.
-fn member(header: &Header<'_>, block: &[u8]) -> Vec<u8> {
-    let mut text = format!(
-        "WARC/1.1\r\nWARC-Type: {}\r\nWARC-Record-ID: {}\r\nWARC-Date: {}\r\n",
-        header.kind, header.id, header.date
-    );
-    if let Some(target) = header.target {
-        text.push_str(&format!("WARC-Target-URI: {target}\r\n"));
-    }
-    for (name, value) in header.fields {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    text.push_str(&format!(
-        "WARC-Block-Digest: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
-        sha1_digest(block),
-        header.content_type,
-        block.len()
-    ));
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder
-        .write_all(text.as_bytes())
-        .and_then(|()| encoder.write_all(block))
-        .and_then(|()| encoder.write_all(b"\r\n\r\n"))
-        .and_then(|()| encoder.finish())
-        .expect("a buffer in memory takes everything")
-}
-
-fn request_bytes(exchange: &Exchange) -> Vec<u8> {
-    let url = &exchange.url;
-    let query = url
-        .query()
-        .map_or_else(String::new, |query| format!("?{query}"));
-    let mut text = format!("GET {}{query} HTTP/1.1\r\n", url.path());
-    let port = url
-        .port()
-        .map_or_else(String::new, |port| format!(":{port}"));
-    let host = url.host_str().unwrap_or_default();
-    text.push_str(&format!("Host: {host}{port}\r\n"));
-    for (name, value) in &exchange.request_headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    text.push_str("\r\n");
-    text.into_bytes()
-}
-
-fn response_head(exchange: &Exchange) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {}\r\n", status_line(exchange.status)).into_bytes();
-    for (name, value) in &exchange.headers {
-        let name = match name.as_str() {
-            CHUNKING => CHUNKING_KEPT,
-            name => name,
-        };
-        head.extend_from_slice(name.as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
-    head
-}
-
-fn status_line(status: u16) -> String {
-    let phrase = reqwest::StatusCode::from_u16(status)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or("Answer");
-    format!("{status} {phrase}")
-}
-
-fn date(unix_seconds: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(unix_seconds)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-        .format(&Rfc3339)
-        .unwrap_or_default()
-}
-
-/// A UUID of the kind whose bits are the maker's own (RFC 9562, version 8): of the clock, a count
-/// and what the record is about.
-fn unique_id(about: &str, count: u64) -> String {
-    let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
-    let mut hasher = Sha1::new();
-    hasher.update(now.to_le_bytes());
-    hasher.update(count.to_le_bytes());
-    hasher.update(std::process::id().to_le_bytes());
-    hasher.update(about);
-    let digest = hasher.finalize();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    bytes[6] = bytes[6] & 0x0f | 0x80;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "<urn:uuid:{}-{}-{}-{}-{}>",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
 }
