@@ -44,6 +44,7 @@ pub mod progress;
 pub mod prompt;
 pub mod repair;
 pub mod retry;
+mod run_directory;
 pub mod seen;
 pub mod source;
 pub mod summary;
