@@ -119,7 +119,7 @@ impl VisionConfig {
         side * side
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         require(
             self.image_side_px > 0 && self.width > 0,
             "vision.width",

@@ -13,6 +13,7 @@
 //! - [`Flamingo::forward`] gives scores, [`Flamingo::loss`] the training loss, [`generate()`]
 //!   continues a prompt.
 //! - [`train::Trainer`] takes steps and can be saved and resumed bit for bit on the CPU.
+//! - [`ContrastiveTrainer`] pretrains a vision encoder on pictures and captions.
 //! - [`Checkpoint`] is a model on disk: weights as safetensors and the configuration as TOML.
 //!
 //! Everything runs in f32 on the CPU. A program that trains should call [`keep_freed_memory`]
@@ -38,6 +39,7 @@
 //! ```
 
 mod config;
+mod contrastive;
 mod describe;
 mod error;
 mod flamingo;
@@ -62,6 +64,10 @@ mod vision;
 pub use config::{
     Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
     VisionConfig,
+};
+pub use contrastive::{
+    ContrastiveConfig, ContrastiveTrainer, DualEncoder, Pairs, PretrainConfig, PretrainReport,
+    Retrieval, TextConfig, retrieval,
 };
 pub use describe::{DescribedParameter, Description, parameter_counts, preset, preset_names};
 pub use error::{Error, Result};
