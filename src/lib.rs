@@ -40,6 +40,7 @@ pub mod page_files;
 pub mod pairs;
 pub mod pictures;
 pub mod pipeline;
+pub mod pretrain;
 pub mod progress;
 pub mod prompt;
 pub mod repair;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use m3w_model::train::{TrainConfig, Trainer};
-use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens};
+use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens, read_vision};
 use m3w_shards::{
     Batch, Dataset, LoaderConfig, Mixture, Schedule, SpecialIds, Tokenizer, WeightedBatch,
 };
@@ -44,6 +44,9 @@ pub struct TrainFile {
     pub model: m3w_model::Config,
     /// What is trained, and how fast.
     pub train: TrainConfig,
+    /// What is trained before.
+    #[serde(default, skip_serializing_if = "InitialConfig::is_empty")]
+    pub initial: InitialConfig,
     /// How long, and what is kept.
     pub run: RunConfig,
     /// How rows become batches.
@@ -52,6 +55,22 @@ pub struct TrainFile {
     /// What is trained on, if not the one corpus that the command names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<DatasetConfig>,
+}
+
+/// Weights that a run begins with; all others are drawn.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InitialConfig {
+    /// The vision encoder's: the directory of an `m3w pretrain` or `m3w train`, or published weights
+    /// (a file, or a folder with some).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<PathBuf>,
+}
+
+impl InitialConfig {
+    fn is_empty(&self) -> bool {
+        self.vision.is_none()
+    }
 }
 
 /// One corpus of a mixture.
@@ -162,7 +181,7 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
         Some(trainer) => trainer,
         None => {
             let special = special_tokens(&tokenizer.special_ids());
-            let parameters = ParameterStore::seeded(file.run.seed);
+            let parameters = first_parameters(&file)?;
             Trainer::new(
                 Flamingo::new(&file.model, special, parameters)?,
                 file.train.clone(),
@@ -249,6 +268,24 @@ pub(crate) fn tokenizer_of(datasets: &[Dataset]) -> Result<(Arc<Tokenizer>, Vec<
         .with_context(|| format!("cannot read the corpus's tokenizer {}", path.display()))?;
     let tokenizer = Tokenizer::from_bytes(&bytes, "the corpus's tokenizer")?;
     Ok((Arc::new(tokenizer), bytes))
+}
+
+/// Pretrained weights where there are some, and the seed for the rest.
+fn first_parameters(file: &TrainFile) -> Result<ParameterStore> {
+    let seed = file.run.seed;
+    let Some(path) = &file.initial.vision else {
+        return Ok(ParameterStore::seeded(seed));
+    };
+    let checkpoint = path.join("checkpoint");
+    let place = if checkpoint.is_dir() {
+        &checkpoint
+    } else {
+        path
+    };
+    let weights = read_vision(place, &file.model.vision)
+        .context("cannot begin with the weights of `initial.vision`")?;
+    let origin = path.display().to_string();
+    Ok(ParameterStore::from_tensors(weights, origin).or_seeded(seed))
 }
 
 /// What a run is trained on: the datasets of its configuration, or the one corpus `data`.

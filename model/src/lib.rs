@@ -77,8 +77,8 @@ pub use generate::{
     Continuation, GenerateOptions, Generated, generate, generate_batch, log_probabilities,
 };
 pub use import::{
-    Assembled, ImportSummary, Published, assemble, language_name, read_weights, reference_name,
-    vision_sizes,
+    Assembled, ImportSummary, Published, assemble, language_name, read_vision, read_weights,
+    reference_name, vision_sizes,
 };
 pub use init::{Group, ParameterStore};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};

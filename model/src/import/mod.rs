@@ -3,6 +3,7 @@
 
 mod names;
 mod sizes;
+mod vision;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,6 +21,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 
 pub use names::{language_name, reference_name};
 pub use sizes::vision_sizes;
+pub use vision::read_vision;
 
 /// The files' contents.
 pub struct Published {
