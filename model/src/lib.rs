@@ -39,6 +39,7 @@
 //! ```
 
 mod config;
+mod config_json;
 mod contrastive;
 mod describe;
 mod error;
