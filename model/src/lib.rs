@@ -16,7 +16,7 @@
 //! - [`ContrastiveTrainer`] pretrains a vision encoder on pictures and captions.
 //! - [`Checkpoint`] is a model on disk: weights as safetensors and the configuration as TOML.
 //!
-//! Everything runs in f32 on the CPU. A program that trains should call [`keep_freed_memory`]
+//! Everything runs in f32 on the CPU; frozen weights may be held in half of that ([`WeightType`]). A program that trains should call [`keep_freed_memory`]
 //! first thing.
 //!
 //! ```
@@ -81,7 +81,7 @@ pub use import::{
     Assembled, ImportSummary, Published, assemble, language_name, read_vision, read_weights,
     reference_name, vision_sizes,
 };
-pub use init::{Group, ParameterStore};
+pub use init::{Group, ParameterStore, WeightType};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
 pub use language::{Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, Positions};
 pub use loss::cross_entropy;

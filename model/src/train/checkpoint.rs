@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{TrainConfig, Trainer};
 use crate::config::Config;
 use crate::flamingo::Flamingo;
-use crate::init::{ParameterStore, read_tensors};
+use crate::init::{ParameterStore, WeightType, read_tensors};
 use crate::inputs::SpecialTokens;
 use crate::train::optimizer::AdamW;
 use crate::{Error, Result};
@@ -64,9 +64,18 @@ impl Flamingo {
     /// A file is missing or damaged, weights are not finite, or weights and configuration do not
     /// fit together.
     pub fn load(directory: &Path) -> Result<Self> {
+        Self::load_as(directory, WeightType::F32)
+    }
+
+    /// As [`Self::load`], with matrices and tables held in a type of their own.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as(directory: &Path, weights: WeightType) -> Result<Self> {
         let checkpoint = Checkpoint::read(directory)?;
         let parameters = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
         parameters.check_finite()?;
+        let parameters = parameters.frozen_as(weights);
         Self::new(&checkpoint.model, checkpoint.special_tokens, parameters)
     }
 
