@@ -21,6 +21,7 @@ mod generate;
 mod import;
 mod pack;
 mod pairs;
+mod pretrain;
 mod repair;
 mod run;
 mod stats;
@@ -55,6 +56,7 @@ enum Command {
     Export(export::Export),
     Card(card::Card),
     Tokenizer(tokenizer::Tokenizer),
+    Pretrain(pretrain::Pretrain),
     Train(train::Train),
     Describe(describe::Describe),
     Import(import::Import),
@@ -84,6 +86,7 @@ impl Cli {
             Command::Export(command) => command.run(),
             Command::Card(command) => command.run(),
             Command::Tokenizer(command) => command.run(),
+            Command::Pretrain(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::Describe(command) => command.run(),
             Command::Import(command) => command.run(),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use m3w_model::{
-    Config, ImportSummary, LanguageConfig, Preprocess, Published, SpecialTokens, assemble,
-    read_torch, read_weights,
+    Config, ImportSummary, LanguageConfig, Preprocess, Published, SpecialTokens, VisionConfig,
+    assemble, read_torch, read_weights,
 };
 use m3w_shards::{Tokenizer, write_atomically};
 use serde_json::{Value, json};
@@ -24,7 +24,8 @@ pub struct ImportOptions {
     pub checkpoint: PathBuf,
     /// Folder of the language model: `config.json`, weights, `tokenizer.json`.
     pub language: PathBuf,
-    /// The vision encoder's weights under open_clip's names: a file, or a folder.
+    /// The vision encoder's weights, under the names of open_clip or of `transformers`' CLIP and SigLIP: a
+    /// file, or a folder, where a `config.json` tells its sizes.
     pub vision: PathBuf,
     /// The tokenizer, where it is not in the language model's folder.
     pub tokenizer: Option<PathBuf>,
@@ -59,6 +60,7 @@ pub fn import(options: &ImportOptions) -> Result<Imported> {
         checkpoint: read_torch(&options.checkpoint)?,
         language_config,
         language: read_weights(&options.language)?,
+        vision_config: vision_config(&options.vision)?,
         vision: read_weights(&options.vision)?,
     };
     let assembled = assemble(published, |config| adjust(config, &options.assignments))?;
@@ -91,10 +93,33 @@ pub fn import(options: &ImportOptions) -> Result<Imported> {
     );
     assembled.save(special, &options.out.join("checkpoint"))?;
     tokenizer.save(&options.out.join("tokenizer.json"))?;
-    let pixels = Preprocess::clip(imported.config.vision.image_side_px);
+    let vision = &imported.config.vision;
+    // What tells SigLIP's encoders from CLIP's.
+    let pixels = if vision.class_token {
+        Preprocess::clip(vision.image_side_px)
+    } else {
+        Preprocess::siglip(vision.image_side_px)
+    };
     let text = toml::to_string(&pixels).context("cannot write the picture settings")?;
     write_atomically(&options.out.join(PIXELS_FILE), text.as_bytes())?;
     Ok(imported)
+}
+
+/// What the `config.json` in the folder of the vision encoder says, if there is one of a kind we know:
+/// open_clip's folders have none, or one of their own.
+fn vision_config(path: &Path) -> Result<Option<VisionConfig>> {
+    let path = path.join("config.json");
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(None);
+    };
+    let json: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    if json["model_type"].is_null() {
+        return Ok(None);
+    }
+    let config = VisionConfig::from_hugging_face(&json)
+        .with_context(|| format!("cannot use {}", path.display()))?;
+    Ok(Some(config))
 }
 
 fn adjust(config: Config, assignments: &[String]) -> Result<Config> {

@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use m3w_document::image::{Limits, decode};
-use m3w_model::{Flamingo, Picture, Preprocess};
+use m3w_model::{Flamingo, Picture, Preprocess, WeightType};
 use m3w_shards::{LoaderConfig, Tokenizer, picture_pixels};
 
 use crate::prompt::Piece;
@@ -49,6 +49,15 @@ impl TrainedModel {
     ///
     /// If the directory holds neither, or a file of it is damaged.
     pub fn load(directory: &Path) -> Result<Self> {
+        Self::load_as(directory, WeightType::F32)
+    }
+
+    /// As [`Self::load`], with the weights in memory in a type of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_as(directory: &Path, weights: WeightType) -> Result<Self> {
         let run = directory.join("train.toml");
         let imported = directory.join(PIXELS_FILE);
         let pictures = if run.exists() {
@@ -63,7 +72,7 @@ impl TrainedModel {
             );
         };
         let trained = Self {
-            model: Flamingo::load(&directory.join("checkpoint"))?,
+            model: Flamingo::load_as(&directory.join("checkpoint"), weights)?,
             tokenizer: Tokenizer::from_file(&directory.join("tokenizer.json"))?,
             pictures,
         };

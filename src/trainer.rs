@@ -20,18 +20,21 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use m3w_model::train::{TrainConfig, Trainer};
-use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens};
+use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens, read_vision};
 use m3w_shards::{
-    Batch, Dataset, LoaderConfig, Mixture, MixtureState, Schedule, SpecialIds, Tokenizer,
-    WeightedBatch, write_atomically,
+    Batch, Dataset, LoaderConfig, Mixture, Schedule, SpecialIds, Tokenizer, WeightedBatch,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::build::Stopped;
-use crate::config::{differences, put_over};
+use crate::config::put_over;
 use crate::corpus::Corpus;
 use crate::progress::Progress;
+use crate::run_directory::{InTraining, RunDirectory};
+
+/// Where a run's settings stand in its directory.
+const SETTINGS_FILE: &str = "train.toml";
 
 /// A training configuration, as in `configs/train-tiny.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,9 @@ pub struct TrainFile {
     pub model: m3w_model::Config,
     /// What is trained, and how fast.
     pub train: TrainConfig,
+    /// What is trained before.
+    #[serde(default, skip_serializing_if = "InitialConfig::is_empty")]
+    pub initial: InitialConfig,
     /// How long, and what is kept.
     pub run: RunConfig,
     /// How rows become batches.
@@ -49,6 +55,22 @@ pub struct TrainFile {
     /// What is trained on, if not the one corpus that the command names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<DatasetConfig>,
+}
+
+/// Weights that a run begins with; all others are drawn.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InitialConfig {
+    /// The vision encoder's: the directory of an `m3w pretrain` or `m3w train`, or published weights
+    /// (a file, or a folder with some).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<PathBuf>,
+}
+
+impl InitialConfig {
+    fn is_empty(&self) -> bool {
+        self.vision.is_none()
+    }
 }
 
 /// One corpus of a mixture.
@@ -145,24 +167,21 @@ struct Metrics<'a> {
 /// of another configuration, or the disk refuses.
 pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<TrainResult> {
     let mut file = options.file.clone();
-    let datasets = datasets(&file, options.data.as_deref())?;
-    // All have the same, or the mixture refuses them.
-    let corpus = Corpus::at(&datasets[0].directory);
-    corpus.manifest()?;
-    let tokenizer_bytes = fs::read(corpus.tokenizer_path()).with_context(|| {
-        let path = corpus.tokenizer_path();
-        format!("cannot read the corpus's tokenizer {}", path.display())
-    })?;
-    let tokenizer = Tokenizer::from_bytes(&tokenizer_bytes, "the corpus's tokenizer")?;
-    let tokenizer = Arc::new(tokenizer);
+    let datasets = datasets(&file.loader, &file.datasets, options.data.as_deref())?;
+    let (tokenizer, tokenizer_bytes) = tokenizer_of(&datasets)?;
     file.model = file.model.with_vocabulary(tokenizer.vocabulary_size());
-    let run = RunDirectory::open(&options.out, &file, &tokenizer_bytes)?;
+    let run = RunDirectory::open(
+        &options.out,
+        SETTINGS_FILE,
+        &toml::Table::try_from(&file).context("cannot write the configuration")?,
+        &tokenizer_bytes,
+    )?;
 
     let mut trainer = match run.newest_checkpoint()? {
         Some(trainer) => trainer,
         None => {
             let special = special_tokens(&tokenizer.special_ids());
-            let parameters = ParameterStore::seeded(file.run.seed);
+            let parameters = first_parameters(&file)?;
             Trainer::new(
                 Flamingo::new(&file.model, special, parameters)?,
                 file.train.clone(),
@@ -239,30 +258,63 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
     })
 }
 
+/// The tokenizer of the datasets, and its file's bytes. All have the same, or the mixture refuses them.
+pub(crate) fn tokenizer_of(datasets: &[Dataset]) -> Result<(Arc<Tokenizer>, Vec<u8>)> {
+    let first = datasets.first().context("there is no dataset")?;
+    let corpus = Corpus::at(&first.directory);
+    corpus.manifest()?;
+    let path = corpus.tokenizer_path();
+    let bytes = fs::read(&path)
+        .with_context(|| format!("cannot read the corpus's tokenizer {}", path.display()))?;
+    let tokenizer = Tokenizer::from_bytes(&bytes, "the corpus's tokenizer")?;
+    Ok((Arc::new(tokenizer), bytes))
+}
+
+/// Pretrained weights where there are some, and the seed for the rest.
+fn first_parameters(file: &TrainFile) -> Result<ParameterStore> {
+    let seed = file.run.seed;
+    let Some(path) = &file.initial.vision else {
+        return Ok(ParameterStore::seeded(seed));
+    };
+    let checkpoint = path.join("checkpoint");
+    let place = if checkpoint.is_dir() {
+        &checkpoint
+    } else {
+        path
+    };
+    let weights = read_vision(place, &file.model.vision)
+        .context("cannot begin with the weights of `initial.vision`")?;
+    let origin = path.display().to_string();
+    Ok(ParameterStore::from_tensors(weights, origin).or_seeded(seed))
+}
+
 /// What a run is trained on: the datasets of its configuration, or the one corpus `data`.
-fn datasets(file: &TrainFile, data: Option<&Path>) -> Result<Vec<Dataset>> {
+pub(crate) fn datasets(
+    loader: &LoaderConfig,
+    datasets: &[DatasetConfig],
+    data: Option<&Path>,
+) -> Result<Vec<Dataset>> {
     match data {
         Some(directory) => {
             ensure!(
-                file.datasets.is_empty(),
+                datasets.is_empty(),
                 "the configuration names {} datasets and --data names another: leave out one",
-                file.datasets.len()
+                datasets.len()
             );
             Ok(vec![Dataset {
                 name: "data".to_owned(),
                 directory: directory.to_owned(),
                 weight: 1.0,
-                config: file.loader.clone(),
+                config: loader.clone(),
             }])
         }
-        None if file.datasets.is_empty() => {
+        None if datasets.is_empty() => {
             bail!("nothing to train on: give --data DIR, or [[datasets]] in the configuration")
         }
-        None => file
-            .datasets
+        None => datasets
             .iter()
             .map(|dataset| {
-                let config = loader_of(&file.loader, &dataset.loader)
+                let config = loader_of(loader, &dataset.loader)
                     .with_context(|| format!("cannot use the dataset `{}`", dataset.name))?;
                 Ok(Dataset {
                     name: dataset.name.clone(),
@@ -291,13 +343,27 @@ fn loader_of(all: &LoaderConfig, own: &toml::Table) -> Result<LoaderConfig> {
 }
 
 /// The rows of a step, if it was skipped.
-fn skipped_rows(is_skipped: bool, batches: &[WeightedBatch]) -> Vec<&str> {
+pub(crate) fn skipped_rows(is_skipped: bool, batches: &[WeightedBatch]) -> Vec<&str> {
     let rows = batches.iter().flat_map(|batch| &batch.batch.ids);
     rows.filter(|_| is_skipped).map(String::as_str).collect()
 }
 
+impl InTraining for Trainer {
+    fn load(directory: &Path) -> m3w_model::Result<Self> {
+        Self::load(directory)
+    }
+
+    fn save(&self, directory: &Path) -> m3w_model::Result<()> {
+        Self::save(self, directory)
+    }
+
+    fn steps(&self) -> usize {
+        Self::steps(self)
+    }
+}
+
 /// Means of the first and of the last tenth.
-fn first_and_last(losses: &[f64]) -> Option<(f64, f64)> {
+pub(crate) fn first_and_last(losses: &[f64]) -> Option<(f64, f64)> {
     let count = losses.len().div_ceil(10);
     #[expect(clippy::cast_precision_loss, reason = "a number of steps")]
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
@@ -336,157 +402,6 @@ pub fn inputs(batch: &Batch) -> Result<Inputs> {
     )?)
 }
 
-struct RunDirectory {
-    root: PathBuf,
-}
-
-impl RunDirectory {
-    /// Begins a run in the directory, or finds one of the same configuration. A run may be given
-    /// more steps; anything else that differs is refused.
-    fn open(root: &Path, file: &TrainFile, tokenizer: &[u8]) -> Result<Self> {
-        fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-        let path = root.join("train.toml");
-        let table = toml::Table::try_from(file).context("cannot write the configuration")?;
-        if let Ok(text) = fs::read_to_string(&path) {
-            let found: toml::Table = text
-                .parse()
-                .with_context(|| format!("{} is not TOML", path.display()))?;
-            let mut differences = differences(&found, &table);
-            differences.retain(|difference| !difference.starts_with("run.steps:"));
-            ensure!(
-                differences.is_empty(),
-                "{} holds a run of another configuration ({}): choose another --out",
-                root.display(),
-                differences.join("; ")
-            );
-        }
-        let tokenizer_path = root.join("tokenizer.json");
-        if fs::read(&tokenizer_path).is_ok_and(|found| found != tokenizer) {
-            bail!(
-                "{} holds a run on another corpus: choose another --out",
-                root.display()
-            );
-        }
-        let text = toml::to_string(&table).context("cannot write the configuration")?;
-        write_atomically(&tokenizer_path, tokenizer)?;
-        write_atomically(&path, text.as_bytes())?;
-        Ok(Self {
-            root: root.to_owned(),
-        })
-    }
-
-    fn checkpoint(&self) -> PathBuf {
-        self.root.join("checkpoint")
-    }
-
-    fn checkpoint_before(&self) -> PathBuf {
-        self.root.join("checkpoint-before")
-    }
-
-    /// What the newest checkpoint that can be read holds; `None` where there is none yet.
-    fn newest_checkpoint(&self) -> Result<Option<Trainer>> {
-        let (newest, before) = (self.checkpoint(), self.checkpoint_before());
-        if !newest.exists() && !before.exists() {
-            return Ok(None);
-        }
-        match Trainer::load(&newest) {
-            Ok(trainer) => Ok(Some(trainer)),
-            Err(error) if before.exists() => {
-                let trainer = Trainer::load(&before)?;
-                tracing::warn!(
-                    "the newest checkpoint cannot be read ({error}): going on from the one before \
-                     it, after step {}",
-                    trainer.steps()
-                );
-                // It must not take the place of the one before when the next is saved.
-                if newest.exists() {
-                    fs::remove_dir_all(&newest)?;
-                }
-                fs::rename(&before, &newest)?;
-                Ok(Some(trainer))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn loader_path(&self, steps: usize) -> PathBuf {
-        self.root.join(format!("loader-{steps}.json"))
-    }
-
-    fn loader_state(&self, steps: usize) -> Result<MixtureState> {
-        let path = self.loader_path(steps);
-        let bytes = fs::read(&path).with_context(|| {
-            format!(
-                "cannot read {}: the run cannot go on without it",
-                path.display()
-            )
-        })?;
-        serde_json::from_slice(&bytes).with_context(|| format!("cannot use {}", path.display()))
-    }
-
-    /// The metrics of the first `steps` steps, to be gone on with: those after the checkpoint are
-    /// taken again.
-    fn metrics(&self, steps: usize) -> Result<fs::File> {
-        let path = self.root.join("metrics.jsonl");
-        if let Ok(text) = fs::read_to_string(&path) {
-            let is_taken = |line: &&str| {
-                let line = serde_json::from_str::<serde_json::Value>(line).ok();
-                let step = line.and_then(|line| line["step"].as_u64());
-                step.is_some_and(|step| step <= steps as u64)
-            };
-            let taken: String = text
-                .split_inclusive('\n')
-                .filter(|line| line.ends_with('\n'))
-                .filter(is_taken)
-                .collect();
-            if taken.len() < text.len() {
-                write_atomically(&path, taken.as_bytes())?;
-            }
-        }
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// Saves data position first, weights second: whichever checkpoint is there has its position.
-    /// The checkpoint that was the newest is kept beside it.
-    fn save(&self, trainer: &Trainer, mixture: &Mixture) -> Result<()> {
-        let state = serde_json::to_vec(&mixture.state()).context("cannot write the position")?;
-        write_atomically(&self.loader_path(trainer.steps()), &state)?;
-        let (newest, before) = (self.checkpoint(), self.checkpoint_before());
-        if newest.exists() {
-            if before.exists() {
-                fs::remove_dir_all(&before)?;
-            }
-            fs::rename(&newest, &before)?;
-        }
-        trainer.save(&newest)?;
-        self.remove_old_positions(trainer.steps())
-    }
-
-    /// Leaves the positions of the two checkpoints.
-    fn remove_old_positions(&self, newest: usize) -> Result<()> {
-        let mut steps = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            let step = name
-                .strip_prefix("loader-")
-                .and_then(|name| name.strip_suffix(".json"));
-            steps.extend(step.and_then(|step| step.parse::<usize>().ok()));
-        }
-        steps.sort_unstable();
-        let before = steps.iter().rev().find(|step| **step < newest).copied();
-        for step in steps {
-            if step != newest && Some(step) != before {
-                fs::remove_file(self.loader_path(step))?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -500,7 +415,8 @@ mod tests {
 
     fn mixed(datasets: &str) -> Result<Vec<Dataset>> {
         let text = format!("{}\n{datasets}", include_str!("../configs/train-tiny.toml"));
-        super::datasets(&toml::from_str(&text)?, None)
+        let file: TrainFile = toml::from_str(&text)?;
+        super::datasets(&file.loader, &file.datasets, None)
     }
 
     #[test]
@@ -526,25 +442,6 @@ mod tests {
         assert!(refused("batch = 3").contains("batch"));
         assert!(refused("image_side_px = 8").contains("vision encoder"));
         assert!(format!("{:#}", mixed("").unwrap_err()).contains("nothing to train on"));
-    }
-
-    #[test]
-    fn metrics_after_the_checkpoint_and_old_positions_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDirectory {
-            root: folder.path().to_owned(),
-        };
-        let path = folder.path().join("metrics.jsonl");
-        fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"st").unwrap();
-        drop(run.metrics(2).unwrap());
-        let left = fs::read_to_string(&path).unwrap();
-        assert_eq!(left, "{\"step\":1}\n{\"step\":2}\n");
-        for step in [1, 2, 4, 9] {
-            fs::write(run.loader_path(step), "").unwrap();
-        }
-        run.remove_old_positions(4).unwrap();
-        let there = [1, 2, 4, 9].map(|step| run.loader_path(step).exists());
-        assert_eq!(there, [false, true, true, false]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod journeys {
     mod interruption;
     mod pairs;
     mod picture_server;
+    mod pretraining;
     mod readers;
     mod repair;
     mod replay;

@@ -1,10 +1,10 @@
 //! Measures the medium configuration, for a comparison with other implementations of the same work.
 //!
 //! `cargo run --release -p m3w-model --example medium -- forward|vision|perceiver|generate|beam|train
-//! [REPETITIONS]`: CLIP ViT-B/32, a resampler of 6 layers and 64 latents, a decoder of GPT-2's shape
+//! [REPETITIONS [bf16|f32]]`: CLIP ViT-B/32, a resampler of 6 layers and 64 latents, a decoder of GPT-2's shape
 //! and size, gated blocks before layers 4, 8 and 12; all weights random, only their sizes matter.
 //! `forward` and `train` take 4 rows x 256 tokens x 5 pictures, `generate` and `beam` (3 beams) one
-//! row with 5 pictures and 64 tokens, and add 32. Prints the median of the repetitions, work done a
+//! row with 5 pictures and 64 tokens, and add 32. Weights are held as f32 unless asked otherwise. Prints the median of the repetitions, work done a
 //! second, and the most memory held.
 #![expect(
     clippy::print_stdout,
@@ -18,7 +18,7 @@ use candle_core::{Device, Tensor};
 use m3w_model::train::{TrainConfig, Trainer};
 use m3w_model::{
     Config, Flamingo, GenerateOptions, Group, Inputs, LanguageConfig, ParameterStore, Resampler,
-    SpecialTokens, VisionEncoder, generate,
+    SpecialTokens, VisionEncoder, WeightType, generate,
 };
 
 const ROWS: usize = 4;
@@ -93,9 +93,20 @@ fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().ok_or("name what to measure")?;
     let repetitions: usize = arguments.next().map_or(Ok(3), |count| count.parse())?;
+    let weights = match arguments.next().as_deref() {
+        None | Some("f32") => WeightType::F32,
+        Some("bf16") => WeightType::Bf16,
+        Some(other) => return Err(format!("weights are no {other}: give bf16 or f32").into()),
+    };
     let config = config()?;
-    let model = || Flamingo::new(&config, SPECIAL, ParameterStore::seeded(1));
-    let mut store = ParameterStore::seeded(1);
+    let mut store = ParameterStore::seeded(1).frozen_as(weights);
+    let model = || {
+        Flamingo::new(
+            &config,
+            SPECIAL,
+            ParameterStore::seeded(1).frozen_as(weights),
+        )
+    };
     let (unit, work): (f64, Box<dyn FnMut() -> Outcome<()>>) = match what.as_str() {
         "forward" => {
             let (model, inputs) = (model()?, batch()?);

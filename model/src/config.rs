@@ -33,7 +33,8 @@ pub struct VisionConfig {
     pub image_side_px: usize,
     /// Channels of a patch token.
     pub width: usize,
-    /// Side of a square patch, in pixels; divides `image_side_px`.
+    /// Side of a square patch, in pixels. What is over at the picture's right and lower edge is not
+    /// looked at.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub patch_side_px: usize,
     /// Transformer layers.
@@ -48,6 +49,23 @@ pub struct VisionConfig {
     /// `quick_gelu` for OpenAI's weights, `gelu` for most of open_clip's.
     #[serde(default)]
     pub activation: Activation,
+    /// Whether a class token takes part in attention (dropped from the result), as in CLIP. SigLIP has
+    /// none.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub class_token: bool,
+    /// Whether the map of patches has a bias, as in SigLIP.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub patch_bias: bool,
+    /// Whether a norm stands before the first layer, as in CLIP. SigLIP has none.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub norm_before: bool,
+    /// Whether the norm behind the last layer is applied to patch tokens. OpenFlamingo's models were
+    /// trained without.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub norm_after: bool,
+    /// Added under the root of a norm; 1e-5, as in CLIP, where it is not given. 1e-6 in SigLIP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norm_epsilon: Option<f64>,
     /// Sizes of an NFNet; patches, layers and heads are not given then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nfnet: Option<NfnetConfig>,
@@ -119,7 +137,7 @@ impl VisionConfig {
         side * side
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         require(
             self.image_side_px > 0 && self.width > 0,
             "vision.width",
@@ -167,10 +185,17 @@ impl VisionConfig {
             "it must leave a hidden layer of at least one channel",
         )?;
         require(
-            self.image_side_px.is_multiple_of(self.patch_side_px),
+            self.patch_side_px <= self.image_side_px,
             "vision.patch_side_px",
             self.patch_side_px,
-            "it must divide vision.image_side_px",
+            "it must be at most vision.image_side_px",
+        )?;
+        let epsilon = self.norm_epsilon.unwrap_or(1e-5);
+        require(
+            epsilon > 0.0 && epsilon.is_finite(),
+            "vision.norm_epsilon",
+            epsilon,
+            "it must be above 0",
         )?;
         require(
             self.width.is_multiple_of(self.heads),
@@ -290,6 +315,14 @@ pub enum Activation {
     Silu,
     /// `max(x, 0)^2` (So et al. 2021), the paper's new layers.
     SquaredRelu,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn is_zero(value: &usize) -> bool {

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::safetensors::{Load, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor, Var};
@@ -84,6 +85,26 @@ impl Group {
     }
 }
 
+/// The type that weights are held in where they are not trained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightType {
+    /// 32 bits: what all arithmetic is done in.
+    #[default]
+    F32,
+    /// 16 bits, of which 8 are the number's first digits: relative errors up to 0.4 %.
+    Bf16,
+}
+
+impl WeightType {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
 /// How a parameter that no file holds begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Init {
@@ -106,7 +127,10 @@ impl Init {
 #[derive(Clone)]
 pub struct ParameterStore {
     tensors: BTreeMap<String, Tensor>,
+    /// A file whose tensors are read one by one, as they are asked for.
+    mapped: Option<Arc<MmapedSafetensors>>,
     missing: Missing,
+    frozen_as: WeightType,
     trainable: Vec<Group>,
     /// Where the tensors came from, for messages.
     origin: String,
@@ -137,13 +161,54 @@ impl ParameterStore {
     }
 
     /// Every parameter comes from a safetensors file or a PyTorch checkpoint (see
-    /// [`read_torch`](crate::read_torch)). Memory holds the weights once.
+    /// [`read_torch`](crate::read_torch)). Memory holds the weights once: safetensors are mapped, and
+    /// each tensor is read when it is asked for.
     ///
     /// # Errors
     /// The file cannot be read, or is neither.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let tensors = read_tensors(path)?;
-        Ok(Self::from_tensors(tensors, path.display().to_string()))
+        let origin = path.display().to_string();
+        if !is_safetensors(path)? {
+            return Ok(Self::from_tensors(read_torch(path)?, origin));
+        }
+        let mapped = map_safetensors(path)?;
+        for (name, view) in mapped.tensors() {
+            if DType::try_from(view.dtype()).is_err() {
+                return Err(Error::TensorType {
+                    file: origin,
+                    name,
+                    found: format!("{:?}", view.dtype()),
+                });
+            }
+        }
+        let mut store = Self::from_tensors(BTreeMap::new(), origin);
+        store.mapped = Some(Arc::new(mapped));
+        Ok(store)
+    }
+
+    /// Matrices that are not trained are held in this type; norms, biases and all else as f32.
+    #[must_use]
+    pub fn frozen_as(mut self, frozen_as: WeightType) -> Self {
+        self.frozen_as = frozen_as;
+        self
+    }
+
+    /// The tensor of this name, if there is one.
+    fn find(&self, name: &str) -> Result<Option<Tensor>> {
+        if let Some(tensor) = self.tensors.get(name) {
+            return Ok(Some(tensor.clone()));
+        }
+        let Some(mapped) = &self.mapped else {
+            return Ok(None);
+        };
+        let Ok(view) = mapped.get(name) else {
+            return Ok(None);
+        };
+        let loaded = view.load(&Device::Cpu).map_err(|cause| Error::Content {
+            path: PathBuf::from(&self.origin),
+            cause: format!("tensor `{name}` cannot be read: {cause}"),
+        })?;
+        Ok(Some(loaded))
     }
 
     /// Checks that every weight is a number: a training run that diverged leaves others.
@@ -153,13 +218,18 @@ impl ParameterStore {
     /// # Errors
     /// [`Error::NotFinite`] names the first tensor that holds NaN or infinity.
     pub fn check_finite(&self) -> Result<()> {
-        for (name, tensor) in &self.tensors {
+        let mapped = self.mapped.iter().flat_map(|mapped| mapped.tensors());
+        let mapped = mapped.map(|(name, _)| name);
+        for name in self.tensors.keys().cloned().chain(mapped) {
+            let Some(tensor) = self.find(&name)? else {
+                continue;
+            };
             // Zero times a number is zero; times NaN or infinity it is NaN, and so is the sum.
             let sum = (tensor.to_dtype(DType::F32)? * 0.0)?.sum_all()?;
             if sum.to_scalar::<f32>()?.is_nan() {
                 return Err(Error::NotFinite {
                     file: self.origin.clone(),
-                    name: name.clone(),
+                    name,
                 });
             }
         }
@@ -189,7 +259,9 @@ impl ParameterStore {
     fn new(tensors: BTreeMap<String, Tensor>, missing: Missing, origin: String) -> Self {
         Self {
             tensors,
+            mapped: None,
             missing,
+            frozen_as: WeightType::F32,
             trainable: Vec::new(),
             origin,
             handed_out: BTreeMap::new(),
@@ -199,7 +271,24 @@ impl ParameterStore {
 
     /// The parameter `name`, f32 on the CPU, as a variable where its group is trained.
     pub(crate) fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        let found = match (self.tensors.get(name), self.missing) {
+        self.get_as(name, shape, init, WeightType::F32)
+    }
+
+    /// As [`Self::get`], for the weight of a map or a table: where it is frozen, it has the type asked
+    /// for by [`Self::frozen_as`].
+    pub(crate) fn get_matrix(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        self.get_as(name, shape, init, self.frozen_as)
+    }
+
+    fn get_as(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+        frozen_as: WeightType,
+    ) -> Result<Tensor> {
+        let is_trainable = self.is_trainable(name);
+        let found = match (self.find(name)?, self.missing) {
             (Some(tensor), _) => {
                 if tensor.dims() != shape {
                     return Err(Error::TensorShape {
@@ -216,7 +305,7 @@ impl ParameterStore {
                         found: tensor.dtype().as_str().to_owned(),
                     });
                 }
-                tensor.to_dtype(DType::F32)?
+                tensor
             }
             (None, Missing::Draw(seed)) => draw(seed, name, shape, init)?,
             (None, Missing::Describe) => {
@@ -229,12 +318,12 @@ impl ParameterStore {
                 });
             }
         };
-        let tensor = if self.is_trainable(name) {
-            let variable = Var::from_tensor(&found)?;
+        let tensor = if is_trainable {
+            let variable = Var::from_tensor(&found.to_dtype(DType::F32)?)?;
             self.variables.insert(name.to_owned(), variable.clone());
             variable.as_tensor().clone()
         } else {
-            found.detach()
+            found.to_dtype(frozen_as.dtype())?.detach()
         };
         self.handed_out.insert(name.to_owned(), tensor.clone());
         Ok(tensor)
@@ -243,7 +332,7 @@ impl ParameterStore {
     /// As [`Self::get`], for a weight `[in, out]`: where it is frozen, it lies in memory as
     /// `[out, in]`, which products with few rows read in one go.
     pub(crate) fn get_turned(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        let tensor = self.get(name, shape, init)?;
+        let tensor = self.get_matrix(name, shape, init)?;
         if self.is_trainable(name) || matches!(self.missing, Missing::Describe) {
             return Ok(tensor);
         }
@@ -274,6 +363,18 @@ impl ParameterStore {
 /// Reads every tensor of a safetensors file or a PyTorch checkpoint; which it is, its first bytes
 /// say. Of safetensors, memory holds the tensors alone.
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    if !is_safetensors(path)? {
+        return read_torch(path);
+    }
+    let mapped = map_safetensors(path)?;
+    let views = mapped.tensors().into_iter();
+    views
+        .map(|(name, view)| Ok((name, view.load(&Device::Cpu).map_err(unreadable(path))?)))
+        .collect()
+}
+
+/// Whether a file is to be read as safetensors rather than as a PyTorch checkpoint.
+fn is_safetensors(path: &Path) -> Result<bool> {
     let file_error = |source| Error::File {
         path: path.to_owned(),
         source,
@@ -284,22 +385,22 @@ pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     // The first eight bytes of safetensors are a length, which may be any.
     let is_safetensors = start.get(8) == Some(&b'{');
     let is_torch = start.starts_with(&ZIP_START) || start.first() == Some(&PICKLE_START);
-    if is_torch && !is_safetensors {
-        return read_torch(path);
-    }
-    let unreadable = |cause: candle_core::Error| Error::Content {
-        path: path.to_owned(),
-        cause: format!("not a readable safetensors file: {cause}"),
-    };
+    Ok(is_safetensors || !is_torch)
+}
+
+fn map_safetensors(path: &Path) -> Result<MmapedSafetensors> {
     // SAFETY: the mapped bytes must not change while they are read, which no program can promise
     // of a file. Ours replace files by renaming; one that is written over while it is read gives
     // wrong weights or ends the program. Worth it: the file is never in memory beside its tensors,
     // which halves what loading takes.
-    let mapped = unsafe { MmapedSafetensors::new(path) }.map_err(unreadable)?;
-    let views = mapped.tensors().into_iter();
-    views
-        .map(|(name, view)| Ok((name, view.load(&Device::Cpu).map_err(unreadable)?)))
-        .collect()
+    unsafe { MmapedSafetensors::new(path) }.map_err(unreadable(path))
+}
+
+fn unreadable(path: &Path) -> impl Fn(candle_core::Error) -> Error {
+    move |cause| Error::Content {
+        path: path.to_owned(),
+        cause: format!("not a readable safetensors file: {cause}"),
+    }
 }
 
 fn draw(seed: u64, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {

@@ -13,9 +13,10 @@
 //! - [`Flamingo::forward`] gives scores, [`Flamingo::loss`] the training loss, [`generate()`]
 //!   continues a prompt.
 //! - [`train::Trainer`] takes steps and can be saved and resumed bit for bit on the CPU.
+//! - [`ContrastiveTrainer`] pretrains a vision encoder on pictures and captions.
 //! - [`Checkpoint`] is a model on disk: weights as safetensors and the configuration as TOML.
 //!
-//! Everything runs in f32 on the CPU. A program that trains should call [`keep_freed_memory`]
+//! Everything runs in f32 on the CPU; frozen weights may be held in half of that ([`WeightType`]). A program that trains should call [`keep_freed_memory`]
 //! first thing.
 //!
 //! ```
@@ -38,6 +39,8 @@
 //! ```
 
 mod config;
+mod config_json;
+mod contrastive;
 mod describe;
 mod error;
 mod flamingo;
@@ -63,6 +66,10 @@ pub use config::{
     Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
     VisionConfig,
 };
+pub use contrastive::{
+    ContrastiveConfig, ContrastiveTrainer, DualEncoder, Pairs, PretrainConfig, PretrainReport,
+    Retrieval, TextConfig, retrieval,
+};
 pub use describe::{DescribedParameter, Description, parameter_counts, preset, preset_names};
 pub use error::{Error, Result};
 pub use flamingo::{Flamingo, Place};
@@ -71,10 +78,10 @@ pub use generate::{
     Continuation, GenerateOptions, Generated, generate, generate_batch, log_probabilities,
 };
 pub use import::{
-    Assembled, ImportSummary, Published, assemble, language_name, read_weights, reference_name,
-    vision_sizes,
+    Assembled, ImportSummary, Published, assemble, language_name, read_vision, read_weights,
+    reference_name, vision_sizes,
 };
-pub use init::{Group, ParameterStore};
+pub use init::{Group, ParameterStore, WeightType};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
 pub use language::{Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, Positions};
 pub use loss::cross_entropy;

@@ -34,7 +34,7 @@ impl Linear {
         [outputs, inputs]: [usize; 2],
         scale: f64,
     ) -> Result<Self> {
-        let weight = parameters.get(
+        let weight = parameters.get_matrix(
             &format!("{name}.weight"),
             &[outputs, inputs],
             Init::fan_in(inputs, scale),

@@ -1,5 +1,5 @@
 //! Pictures to pixels, as CLIP was shown them: the shorter side scaled by an antialiased bicubic
-//! filter in u8, the centre cut out, values normalised.
+//! filter in u8, the centre cut out, values normalised. SigLIP was shown whole pictures, squeezed.
 //!
 //! Weights of these encoders are used to the very filter: this is Pillow's, whose 8-bit arithmetic
 //! is followed to the last bit (`src/libImaging/Resample.c`), with sizes and crop as in
@@ -21,6 +21,14 @@ pub struct Preprocess {
     pub mean: [f32; 3],
     /// Divides each channel after that.
     pub deviation: [f32; 3],
+    /// Whether the whole picture is squeezed into the square, as SigLIP was shown it, instead of its
+    /// centre cut out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub squeezed: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A picture of 8 bits a channel.
@@ -44,6 +52,18 @@ impl Preprocess {
             side_px,
             mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+            squeezed: false,
+        }
+    }
+
+    /// SigLIP's values.
+    #[must_use]
+    pub fn siglip(side_px: usize) -> Self {
+        Self {
+            side_px,
+            mean: [0.5; 3],
+            deviation: [0.5; 3],
+            squeezed: true,
         }
     }
 
@@ -53,7 +73,11 @@ impl Preprocess {
     /// [`Error::Input`]: the picture is empty, or has another number of values than it says.
     pub fn pixels(&self, picture: Picture<'_>) -> Result<Tensor> {
         let colours = colours(picture)?;
-        let (width, height) = scaled_size(picture.width, picture.height, self.side_px);
+        let (width, height) = if self.squeezed {
+            (self.side_px, self.side_px)
+        } else {
+            scaled_size(picture.width, picture.height, self.side_px)
+        };
         let scaled = if (width, height) == (picture.width, picture.height) {
             colours
         } else {

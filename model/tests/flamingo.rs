@@ -511,8 +511,8 @@ fn placements_differ_by_where_the_first_block_stands() {
 fn settings_that_cannot_be_built_are_named() {
     let message = |changes: &str| config(changes).validate().unwrap_err().to_string();
     assert_eq!(
-        message("vision.patch_side_px = 3"),
-        "setting `vision.patch_side_px` is 3: it must divide vision.image_side_px"
+        message("vision.patch_side_px = 9"),
+        "setting `vision.patch_side_px` is 9: it must be at most vision.image_side_px"
     );
     assert!(message("language.heads = 16").contains("must be even"));
     assert!(message("cross_attention.every = 5").contains("no layer sees an image"));

@@ -44,6 +44,7 @@ fn published(model: &Flamingo) -> Published {
         checkpoint: BTreeMap::new(),
         language_config,
         language: BTreeMap::new(),
+        vision_config: None,
         vision: BTreeMap::new(),
     };
     for (name, tensor) in model.parameters() {

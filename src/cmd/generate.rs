@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
-use m3w_model::GenerateOptions;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
+use m3w_model::{GenerateOptions, WeightType};
 
 use crate::answer::{answer, answer_pieces};
 use crate::prompt::{Piece, VideoPart, read_prompt};
@@ -60,6 +60,16 @@ pub(super) struct Generate {
         allow_negative_numbers = true
     )]
     length_penalty: f64,
+    /// How weights are held in memory: bf16 takes half, and rounds each to 8 binary digits
+    #[arg(long, value_enum, default_value_t = Weights::F32)]
+    weights: Weights,
+}
+
+/// The type of weights in memory.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Weights {
+    F32,
+    Bf16,
 }
 
 /// Pictures and words in the order of the command line, which derived arguments forget.
@@ -119,7 +129,11 @@ impl Generate {
     pub(super) fn run(self) -> Result<()> {
         // Only where tensors are made: a build would hold its peak to the end.
         crate::model::keep_freed_memory();
-        let trained = TrainedModel::load(&self.checkpoint)?;
+        let weights = match self.weights {
+            Weights::F32 => WeightType::F32,
+            Weights::Bf16 => WeightType::Bf16,
+        };
+        let trained = TrainedModel::load_as(&self.checkpoint, weights)?;
         let options = GenerateOptions {
             max_new_tokens: self.max_new_tokens,
             temperature: self.temperature,

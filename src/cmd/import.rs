@@ -23,7 +23,8 @@ pub(super) struct Import {
     /// Folder of the language model: config.json, weights and tokenizer.json
     #[arg(long, value_name = "DIR")]
     language: PathBuf,
-    /// Weights of the vision encoder under open_clip's names: a file, or a folder
+    /// Weights of the vision encoder under the names of open_clip or of transformers' CLIP and SigLIP: a
+    /// file, or a folder, whose config.json tells its sizes
     #[arg(long, value_name = "PATH")]
     vision: PathBuf,
     /// The tokenizer, where it is not in the folder of the language model

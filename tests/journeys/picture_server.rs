@@ -77,6 +77,18 @@ fn answer(path: &str) -> (u16, Vec<u8>) {
 
 /// A bitmap of that side, another for each number.
 pub(super) fn picture(number: u32, side: u32) -> Vec<u8> {
+    let [a, b, c, _] = number.to_le_bytes();
+    bitmap(side, |column, row| {
+        // Bands, and among them four squares whose colours are the number's bytes.
+        let row = side - 1 - row;
+        let shade = (row * 255 / side) as u8;
+        let square = [a, b, c, shade][((row * 2 / side) * 2 + column * 2 / side) as usize];
+        [square.wrapping_mul(7), square, shade]
+    })
+}
+
+/// A bitmap of that side (a multiple of four): red, green and blue by column and row.
+pub(super) fn bitmap(side: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
     let pixels = 3 * side * side;
     let mut bytes = b"BM".to_vec();
     for field in [
@@ -96,13 +108,12 @@ pub(super) fn picture(number: u32, side: u32) -> Vec<u8> {
     ] {
         bytes.extend(field.to_le_bytes());
     }
-    let [a, b, c, _] = number.to_le_bytes();
-    for index in 0..side * side {
-        // Bands, and among them four squares whose colours are the number's bytes.
-        let (row, column) = (index / side, index % side);
-        let shade = (row * 255 / side) as u8;
-        let square = [a, b, c, shade][((row * 2 / side) * 2 + column * 2 / side) as usize];
-        bytes.extend([shade, square, square.wrapping_mul(7)]);
+    // Rows stand from the bottom up.
+    for row in (0..side).rev() {
+        for column in 0..side {
+            let [red, green, blue] = colour(column, row);
+            bytes.extend([blue, green, red]);
+        }
     }
     bytes
 }

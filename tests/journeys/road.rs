@@ -5,7 +5,7 @@ use std::path::Path;
 use m3w::answer::answer_pieces;
 use m3w::demo::{build_pairs, build_site, captions, report, train_tiny};
 use m3w::document::{Document, Element, Image, TextRole};
-use m3w::model::GenerateOptions;
+use m3w::model::{GenerateOptions, WeightType};
 use m3w::prompt::read_prompt;
 use m3w::shards::{DocumentReader, Manifest, SequenceReader};
 use m3w::trained::TrainedModel;
@@ -172,6 +172,9 @@ fn a_prompt_file_is_read(out: &Path, pictures: &[&Path]) {
         text.clone_into(&mut said);
     });
     assert_eq!(answer.unwrap(), said);
+    // Weights of 16 bits answer too.
+    let half = TrainedModel::load_as(&out.join("run"), WeightType::Bf16).unwrap();
+    answer_pieces(&half, &pieces, &options, |_| {}).unwrap();
 }
 
 /// The loss of each step.

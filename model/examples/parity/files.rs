@@ -100,6 +100,7 @@ pub(crate) fn pictures(path: &Path, config: &Value) -> Outcome<Comparison> {
         side_px: crate::number(config, "size", 224),
         mean: channel_values("mean")?,
         deviation: channel_values("std")?,
+        squeezed: false,
     };
     let mut comparison = Comparison::default();
     let (mut count, mut equal) = (0.0, 0.0);

@@ -41,6 +41,11 @@ pub(crate) fn sizes(config: &Value) -> Outcome<Config> {
             } else {
                 Activation::Gelu
             },
+            class_token: true,
+            patch_bias: false,
+            norm_before: true,
+            norm_after: false,
+            norm_epsilon: None,
             nfnet: None,
         },
         resampler: resampler_sizes(&config["perceiver"]),

@@ -3,6 +3,7 @@
 //! Such a product is over as soon as its weight has been read from memory once. General products
 //! copy their operands into tiles first, or take the rows one by one.
 
+use half::bf16;
 use rayon::prelude::*;
 
 /// Up to this many rows [`few_rows`] is the faster way.
@@ -23,7 +24,7 @@ const NUMBERS_PER_TASK: usize = 1 << 16;
 
 /// `rows * weight^T`, for at most [`MOST_ROWS`] rows `[M, in]` and a weight `[out, in]`, to
 /// `[M, out]`. Sums run in an order of their own, the same for any number of rows and threads.
-pub(super) fn few_rows(rows: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
+pub(super) fn few_rows<W: Stored>(rows: &[f32], weight: &[W], inputs: usize) -> Vec<f32> {
     let (count, outputs) = (rows.len() / inputs, weight.len() / inputs);
     let per_task = (NUMBERS_PER_TASK / inputs).max(1);
     // [out, M], so that tasks fill pieces of it.
@@ -45,16 +46,16 @@ pub(super) fn few_rows(rows: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> 
 }
 
 /// `[out, M]` of rows `[M, in]` and a weight `[out, in]`.
-fn fill(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
+fn fill<W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f")]
-        fn on_512_bits(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
-            fill_by::<Bits512>(output, rows, weight, inputs);
+        fn on_512_bits<W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize) {
+            fill_by::<Bits512, W>(output, rows, weight, inputs);
         }
         #[target_feature(enable = "avx2,fma")]
-        fn on_256_bits(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
-            fill_by::<Bits256>(output, rows, weight, inputs);
+        fn on_256_bits<W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize) {
+            fill_by::<Bits256, W>(output, rows, weight, inputs);
         }
         if is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has what the function is compiled for. Worth it: several times
@@ -66,19 +67,19 @@ fn fill(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
             return unsafe { on_256_bits(output, rows, weight, inputs) };
         }
     }
-    fill_by::<[f32; WIDTH]>(output, rows, weight, inputs);
+    fill_by::<[f32; WIDTH], W>(output, rows, weight, inputs);
 }
 
 #[inline(always)]
-fn fill_by<V: Vector>(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: usize) {
+fn fill_by<V: Vector, W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize) {
     let count = rows.len() / inputs;
     for (output, weight) in output.chunks_mut(count).zip(weight.chunks(inputs)) {
         let sets = output.chunks_mut(SIDE_BY_SIDE);
         for (output, rows) in sets.zip(rows.chunks(SIDE_BY_SIDE * inputs)) {
             match output.len() {
-                1 => output.copy_from_slice(&sums::<V, 1>(rows, weight)),
-                2 => output.copy_from_slice(&sums::<V, 2>(rows, weight)),
-                _ => output.copy_from_slice(&sums::<V, SIDE_BY_SIDE>(rows, weight)),
+                1 => output.copy_from_slice(&sums::<V, W, 1>(rows, weight)),
+                2 => output.copy_from_slice(&sums::<V, W, 2>(rows, weight)),
+                _ => output.copy_from_slice(&sums::<V, W, SIDE_BY_SIDE>(rows, weight)),
             }
         }
     }
@@ -86,7 +87,7 @@ fn fill_by<V: Vector>(output: &mut [f32], rows: &[f32], weight: &[f32], inputs: 
 
 /// Sums of products of M rows with one row of the weight.
 #[inline(always)]
-fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[f32]) -> [f32; M] {
+fn sums<V: Vector, W: Stored, const M: usize>(rows: &[f32], weight: &[W]) -> [f32; M] {
     let inputs = weight.len();
     let rows: [&[f32]; M] = std::array::from_fn(|m| &rows[m * inputs..(m + 1) * inputs]);
     let (weights, rest) = weight.as_chunks::<WIDTH>();
@@ -96,7 +97,7 @@ fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[f32]) -> [f32; M] {
     let mut at = 0;
     while at + VECTORS <= weights.len() {
         for vector in 0..VECTORS {
-            let weight = V::load(&weights[at + vector]);
+            let weight = W::load::<V>(&weights[at + vector]);
             for m in 0..M {
                 let input = V::load(&inputs[m][at + vector]);
                 sums[m][vector] = sums[m][vector].add_product(input, weight);
@@ -106,7 +107,7 @@ fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[f32]) -> [f32; M] {
     }
     while at < weights.len() {
         for m in 0..M {
-            let (input, weight) = (V::load(&inputs[m][at]), V::load(&weights[at]));
+            let (input, weight) = (V::load(&inputs[m][at]), W::load::<V>(&weights[at]));
             sums[m][0] = sums[m][0].add_product(input, weight);
         }
         at += 1;
@@ -114,14 +115,50 @@ fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[f32]) -> [f32; M] {
     std::array::from_fn(|m| {
         let [a, b, c, d] = sums[m];
         let rest = rows[m][WIDTH * at..].iter().zip(rest);
-        rest.fold(a.add(b).add(c.add(d)).sum(), |sum, (x, w)| sum + x * w)
+        rest.fold(a.add(b).add(c.add(d)).sum(), |sum, (x, w)| {
+            sum + x * w.number()
+        })
     })
 }
 
+/// A number as it lies in memory.
+pub(super) trait Stored: Copy + Send + Sync {
+    /// These in one vector.
+    fn load<V: Vector>(values: &[Self; WIDTH]) -> V;
+    /// The number.
+    fn number(self) -> f32;
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    fn load<V: Vector>(values: &[Self; WIDTH]) -> V {
+        V::load(values)
+    }
+
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self
+    }
+}
+
+impl Stored for bf16 {
+    #[inline(always)]
+    fn load<V: Vector>(values: &[Self; WIDTH]) -> V {
+        V::load_bf16(values)
+    }
+
+    #[inline(always)]
+    fn number(self) -> f32 {
+        // Its bits are the upper half of the number's.
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+}
+
 /// [`WIDTH`] numbers.
-trait Vector: Copy {
+pub(super) trait Vector: Copy {
     const ZERO: Self;
     fn load(values: &[f32; WIDTH]) -> Self;
+    fn load_bf16(values: &[bf16; WIDTH]) -> Self;
     fn add(self, other: Self) -> Self;
     /// With `x * w` added.
     fn add_product(self, x: Self, w: Self) -> Self;
@@ -133,6 +170,10 @@ impl Vector for [f32; WIDTH] {
 
     fn load(values: &[f32; WIDTH]) -> Self {
         *values
+    }
+
+    fn load_bf16(values: &[bf16; WIDTH]) -> Self {
+        values.map(Stored::number)
     }
 
     fn add(self, other: Self) -> Self {
@@ -157,9 +198,13 @@ mod x86 {
     //! enters after asking the processor.
 
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm512_add_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_reduce_add_ps,
+        __m256, __m512, _mm_loadu_si128, _mm256_add_ps, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_slli_epi32, _mm512_add_ps,
+        _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_reduce_add_ps, _mm512_slli_epi32,
     };
+
+    use half::bf16;
 
     use super::{Vector, WIDTH};
 
@@ -174,6 +219,17 @@ mod x86 {
         fn load(values: &[f32; WIDTH]) -> Self {
             // SAFETY: reads the 16 numbers, at any alignment; see the module for the processor.
             Self(unsafe { _mm512_loadu_ps(values.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn load_bf16(values: &[bf16; WIDTH]) -> Self {
+            // SAFETY: reads the 16 numbers of two bytes each, at any alignment; see the module for
+            // the processor.
+            Self(unsafe {
+                let halves = _mm256_loadu_si256(values.as_ptr().cast());
+                let upper = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves));
+                _mm512_castsi512_ps(upper)
+            })
         }
 
         #[inline(always)]
@@ -212,6 +268,17 @@ mod x86 {
                     _mm256_loadu_ps(start.add(WIDTH / 2)),
                 ]
             })
+        }
+
+        #[inline(always)]
+        fn load_bf16(values: &[bf16; WIDTH]) -> Self {
+            let (first, second) = values.split_at(WIDTH / 2);
+            // SAFETY: each reads 8 numbers of two bytes, at any alignment; see the module for the
+            // processor.
+            Self([first, second].map(|part| unsafe {
+                let halves = _mm_loadu_si128(part.as_ptr().cast());
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+            }))
         }
 
         #[inline(always)]
@@ -263,6 +330,23 @@ mod tests {
                     prop_assert_eq!(*found, expected);
                 }
             }
+        }
+
+        #[test]
+        fn weights_of_16_bits_give_what_their_numbers_give(
+            count in 1_usize..=MOST_ROWS,
+            inputs in 1_usize..70,
+            outputs in 1_usize..20,
+        ) {
+            let numbers = |count: usize, rate: f32| -> Vec<f32> {
+                (0..count).map(|at| (at as f32 * rate).sin()).collect()
+            };
+            let rows = numbers(count * inputs, 0.7);
+            let weight = numbers(outputs * inputs, 0.3);
+            let half: Vec<bf16> = weight.iter().map(|value| bf16::from_f32(*value)).collect();
+            let whole: Vec<f32> = half.iter().map(|value| value.to_f32()).collect();
+            let (found, expected) = (few_rows(&rows, &half, inputs), few_rows(&rows, &whole, inputs));
+            prop_assert_eq!(found, expected);
         }
 
         #[test]

@@ -64,6 +64,31 @@ pub(super) fn multiply(
     right: Matrix<'_>,
     is_added: bool,
 ) {
+    multiply_by(output, row_stride, left, right, is_added, Parallelism::None);
+}
+
+/// As [`multiply`], without adding, on all threads.
+///
+/// # Panics
+/// Shapes do not fit together or reach beyond the memory given.
+pub(super) fn multiply_on_all(
+    output: &mut [f32],
+    row_stride: usize,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+) {
+    let threads = Parallelism::Rayon(rayon::current_num_threads());
+    multiply_by(output, row_stride, left, right, false, threads);
+}
+
+fn multiply_by(
+    output: &mut [f32],
+    row_stride: usize,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    is_added: bool,
+    parallelism: Parallelism,
+) {
     let (rows, inner, columns) = (left.rows, left.columns, right.columns);
     assert_eq!(inner, right.rows, "the inner sizes of a product");
     if rows == 0 || columns == 0 || inner == 0 {
@@ -94,7 +119,7 @@ pub(super) fn multiply(
             false,
             false,
             false,
-            Parallelism::None,
+            parallelism,
         );
     }
 }

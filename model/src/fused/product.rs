@@ -1,12 +1,15 @@
 //! Products with weights that are not trained.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use half::bf16;
+use rayon::prelude::*;
 
-use super::few_rows::{MOST_ROWS, few_rows};
+use super::few_rows::{MOST_ROWS, Stored, few_rows};
+use super::matrix::{Matrix, multiply_on_all};
 use super::{contiguous, fill_rows};
 
-/// `x * W^T` for rows `[M, in]` and a frozen weight `[out, in]`, `[M, out]`.
+/// `x * W^T` for rows `[M, in]` and a frozen weight `[out, in]` of 32 or 16 bits, `[M, out]`.
 ///
 /// Candle's own product computes a gradient for the weight too, as costly as the forward pass and as
 /// large as the weight, and throws it away.
@@ -26,6 +29,15 @@ impl CustomOp2 for FrozenProduct {
     ) -> Result<(CpuStorage, Shape)> {
         let (count, inputs) = rows_layout.shape().dims2()?;
         let (outputs, _) = weight_layout.shape().dims2()?;
+        let shape = Shape::from((count, outputs));
+        if let CpuStorage::BF16(weight) = weight {
+            let Some((first, last)) = weight_layout.contiguous_offsets() else {
+                bail!("{} needs a contiguous weight of 16 bits", self.name());
+            };
+            let rows = contiguous(rows, rows_layout, self.name())?;
+            let product = brief_product(rows, &weight[first..last], inputs);
+            return Ok((CpuStorage::F32(product), shape));
+        }
         if count <= MOST_ROWS
             && let Some((start, end)) = rows_layout.contiguous_offsets()
             && let Some((first, last)) = weight_layout.contiguous_offsets()
@@ -33,11 +45,11 @@ impl CustomOp2 for FrozenProduct {
             let rows = &rows.as_slice::<f32>()?[start..end];
             let weight = &weight.as_slice::<f32>()?[first..last];
             let product = few_rows(rows, weight, inputs);
-            return Ok((CpuStorage::F32(product), Shape::from((count, outputs))));
+            return Ok((CpuStorage::F32(product), shape));
         }
         let turned = weight_layout.transpose(0, 1)?;
         let product = rows.matmul(weight, (1, count, outputs, inputs), rows_layout, &turned)?;
-        Ok((product, Shape::from((count, outputs))))
+        Ok((product, shape))
     }
 
     fn bwd(
@@ -47,8 +59,46 @@ impl CustomOp2 for FrozenProduct {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(gradient.matmul(&weight.detach())?), None))
+        let weight = weight.detach().to_dtype(DType::F32)?;
+        Ok((Some(gradient.matmul(&weight)?), None))
     }
+}
+
+/// Numbers of a weight of 16 bits that are made 32 bits wide at one time: what is multiplied next is
+/// still in a cache then.
+const WIDENED_AT_ONCE: usize = 1 << 19;
+
+/// `x * W^T` for rows `[M, in]` and a weight `[out, in]` of 16 bits, `[M, out]`. Holds a small part of
+/// the weight as f32 at a time.
+fn brief_product(rows: &[f32], weight: &[bf16], inputs: usize) -> Vec<f32> {
+    let (count, outputs) = (rows.len() / inputs.max(1), weight.len() / inputs.max(1));
+    if count <= MOST_ROWS && inputs > 0 {
+        return few_rows(rows, weight, inputs);
+    }
+    let mut product = vec![0.0; count * outputs];
+    let block = (WIDENED_AT_ONCE / inputs.max(1)).max(1);
+    let mut wide = vec![0.0; block.min(outputs) * inputs];
+    let rows = Matrix::packed(rows, inputs);
+    for (index, weight) in weight.chunks(block * inputs).enumerate() {
+        let wide = &mut wide[..weight.len()];
+        widen(wide, weight);
+        let right = Matrix::packed(wide, inputs).turned();
+        let output = &mut product[index * block..];
+        multiply_on_all(output, outputs, rows, right);
+    }
+    product
+}
+
+fn widen(wide: &mut [f32], weight: &[bf16]) {
+    const PER_TASK: usize = 1 << 15;
+    let tasks = wide.par_chunks_mut(PER_TASK);
+    tasks
+        .zip(weight.par_chunks(PER_TASK))
+        .for_each(|(wide, weight)| {
+            for (wide, value) in wide.iter_mut().zip(weight) {
+                *wide = value.number();
+            }
+        });
 }
 
 /// `x * W^T + b` for rows `[M, in]`, a frozen weight `[out, in]` and a frozen bias `[out]`,
@@ -90,6 +140,7 @@ impl CustomOp3 for FrozenAffine {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(gradient.matmul(&weight.detach())?), None, None))
+        let weight = weight.detach().to_dtype(DType::F32)?;
+        Ok((Some(gradient.matmul(&weight)?), None, None))
     }
 }

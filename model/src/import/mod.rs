@@ -3,6 +3,7 @@
 
 mod names;
 mod sizes;
+mod vision;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::path::Path;
 use candle_core::Tensor;
 
 use crate::Error;
-use crate::config::Config;
+use crate::config::{Config, VisionConfig};
 use crate::describe::Description;
 use crate::init::{Group, read_tensors};
 use crate::inputs::SpecialTokens;
@@ -20,6 +21,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 
 pub use names::{language_name, reference_name};
 pub use sizes::vision_sizes;
+pub use vision::read_vision;
 
 /// The files' contents.
 pub struct Published {
@@ -29,8 +31,10 @@ pub struct Published {
     pub language_config: LanguageConfig,
     /// Tensors of the language model, under the names of its repository.
     pub language: BTreeMap<String, Tensor>,
-    /// Tensors of the vision encoder, under open_clip's names, with or without `visual.`; a text
-    /// encoder beside it is left alone.
+    /// The vision encoder, where a `config.json` says; else its sizes are read from shapes.
+    pub vision_config: Option<VisionConfig>,
+    /// Tensors of the vision encoder, under open_clip's names, with or without `visual.`, or those of
+    /// `transformers`' CLIP and SigLIP; a text encoder beside it is left alone.
     pub vision: BTreeMap<String, Tensor>,
 }
 
@@ -107,16 +111,13 @@ pub fn assemble<E: From<Error>>(
         checkpoint,
         language_config,
         language,
+        vision_config,
         vision,
     } = published;
     let family = language_config.family;
     let mut tensors = BTreeMap::new();
     let mut origins = BTreeMap::new();
-    for (name, tensor) in vision {
-        let name = format!(
-            "vision_encoder.{}",
-            name.strip_prefix("visual.").unwrap_or(&name)
-        );
+    for (name, tensor) in vision::named(vision)? {
         origins.insert(name.clone(), "vision");
         tensors.insert(name, tensor);
     }
@@ -132,7 +133,7 @@ pub fn assemble<E: From<Error>>(
         origins.insert(name.clone(), "checkpoint");
         tensors.insert(name, tensor);
     }
-    let config = adjust(sizes::whole(&tensors, language_config)?)?;
+    let config = adjust(sizes::whole(&tensors, language_config, vision_config)?)?;
     let mut summary = ImportSummary::default();
     let mut kept = BTreeMap::new();
     for parameter in Description::of(&config)?.parameters {

@@ -15,8 +15,8 @@ const HEAD_DIM: usize = 64;
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// A vision transformer's sizes from its tensors under `vision_encoder.`, its heads of 64 channels, and
-/// its non-linearity OpenAI's.
+/// A vision transformer's sizes from its tensors under `vision_encoder.`, its heads of 64 channels. With
+/// a class token its choices are those of OpenAI's CLIP, without one SigLIP's.
 ///
 /// # Errors
 /// A tensor is missing or has an impossible shape.
@@ -25,8 +25,10 @@ pub fn vision_sizes(tensors: &Tensors) -> Result<VisionConfig> {
     let [places, _] = shape(tensors, "vision_encoder.positional_embedding")?;
     let first = "vision_encoder.transformer.resblocks.0.mlp.c_fc.weight";
     let [inner, _] = shape(tensors, first)?;
-    // One place is the class token's.
-    let grid = (places.saturating_sub(1) as f64).sqrt() as usize;
+    let has = |name: &str| tensors.contains_key(&format!("vision_encoder.{name}"));
+    let class_token = has("class_embedding");
+    let patches = places.saturating_sub(usize::from(class_token));
+    let grid = (patches as f64).sqrt() as usize;
     let is_whole = inner.is_multiple_of(width.max(1));
     Ok(VisionConfig {
         image_side_px: grid * side,
@@ -40,14 +42,30 @@ pub fn vision_sizes(tensors: &Tensors) -> Result<VisionConfig> {
         } else {
             (inner as f64 + 0.5) / width as f64
         },
-        activation: Activation::QuickGelu,
+        activation: if class_token {
+            Activation::QuickGelu
+        } else {
+            Activation::GeluTanh
+        },
+        class_token,
+        patch_bias: has("conv1.bias"),
+        norm_before: has("ln_pre.weight"),
+        norm_after: false,
+        norm_epsilon: (!class_token).then_some(1e-6),
         nfnet: None,
     })
 }
 
 /// The sizes of a whole model from tensors under their names here.
-pub(super) fn whole(tensors: &Tensors, mut language: LanguageConfig) -> Result<Config> {
-    let vision = vision_sizes(tensors)?;
+pub(super) fn whole(
+    tensors: &Tensors,
+    mut language: LanguageConfig,
+    vision: Option<VisionConfig>,
+) -> Result<Config> {
+    let vision = match vision {
+        Some(vision) => vision,
+        None => vision_sizes(tensors)?,
+    };
     let [latents, width] = shape(tensors, "perceiver.latents")?;
     let [inner, _] = shape(tensors, "perceiver.layers.0.0.to_q.weight")?;
     let [hidden, _] = shape(tensors, "perceiver.layers.0.1.1.weight")?;

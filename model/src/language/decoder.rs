@@ -1,6 +1,6 @@
 //! The decoder-only transformer of every family: embeddings, layers, a norm, an output table.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::config::{Family, LanguageConfig};
 use super::layer::{Layer, Norm};
@@ -46,7 +46,7 @@ impl Decoder {
         let deviation = EMBEDDING_DEVIATION;
         let table = |parameters: &mut ParameterStore, name: &str, rows: usize, width: usize| {
             let name = format!("{prefix}{name}.weight");
-            parameters.get(&name, &[rows, width], Init::Normal { deviation })
+            parameters.get_matrix(&name, &[rows, width], Init::Normal { deviation })
         };
         let vocabulary = config.vocabulary;
         let embeddings = table(parameters, names.embeddings, vocabulary, embedding_width)?;
@@ -175,7 +175,7 @@ impl Decoder {
             .collect();
         let count = ids.len();
         let ids = Tensor::from_vec(ids, count, &Device::Cpu)?;
-        let found = table.index_select(&ids, 0)?;
+        let found = table.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         Ok(found.reshape((rows, positions.count, self.config.width))?)
     }
 }
@@ -218,6 +218,7 @@ impl LanguageModel for Decoder {
             });
         }
         let rows = self.embeddings.index_select(&tokens.flatten_all()?, 0)?;
+        let rows = rows.to_dtype(DType::F32)?;
         let mut hidden = rows.reshape((batch, length, ()))?;
         if let Some([inwards, _]) = &self.embedding_maps {
             hidden = inwards.forward(&hidden)?;

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::config::{Biases, Family, LanguageConfig};
-use crate::config::Activation;
-use crate::{Error, Result};
+use crate::Result;
+use crate::config_json::{Json, setting};
 
 impl LanguageConfig {
     /// The sizes and choices of a Hugging Face `config.json`, by its `model_type`: `gpt_neox`,
@@ -57,7 +57,7 @@ fn gpt_neox(json: Json) -> Result<LanguageConfig> {
         rotary_base: json.number_or("rotary_emb_base", 10_000.0),
         // The reference rounds down.
         rotary_channels: Some(turning as usize),
-        rotary_stretch: json.rotary_stretch()?,
+        rotary_stretch: rotary_stretch(json)?,
         tied_output: json.flag_or("tie_word_embeddings", false),
         activation: json.activation("hidden_act", "gelu")?,
         norm_epsilon: Some(json.number_or("layer_norm_eps", 1e-5)),
@@ -177,7 +177,7 @@ fn llama(json: Json, biases: Biases) -> Result<LanguageConfig> {
         feed_forward_width: Some(json.size("intermediate_size")?),
         max_positions,
         rotary_base: json.number_or("rope_theta", 10_000.0),
-        rotary_stretch: json.rotary_stretch()?,
+        rotary_stretch: rotary_stretch(json)?,
         tied_output: json.flag_or("tie_word_embeddings", false),
         activation: json.activation("hidden_act", "silu")?,
         norm_epsilon: Some(json.number_or("rms_norm_eps", 1e-6)),
@@ -234,86 +234,21 @@ fn gptj(json: Json) -> Result<LanguageConfig> {
     })
 }
 
-/// A configuration file, asked by key.
-#[derive(Clone, Copy)]
-struct Json<'a>(&'a Value);
-
-impl<'a> Json<'a> {
-    fn text(self, key: &str) -> Result<&'a str> {
-        let found = &self.0[key];
-        found
-            .as_str()
-            .ok_or_else(|| setting(key, &found.to_string(), "it must be a text"))
+/// The factor of linearly stretched positions; other kinds of stretching are refused.
+fn rotary_stretch(json: Json) -> Result<Option<f64>> {
+    let scaling = json.section("rope_scaling");
+    if scaling.is_null() {
+        return Ok(None);
     }
-
-    fn section(self, key: &str) -> &'a Value {
-        &self.0[key]
-    }
-
-    fn size(self, key: &str) -> Result<usize> {
-        let found = &self.0[key];
-        let size = found.as_u64().and_then(|size| usize::try_from(size).ok());
-        size.ok_or_else(|| setting(key, &found.to_string(), "it must be a whole number"))
-    }
-
-    /// A size that may be missing or null.
-    fn size_or(self, key: &str, default: usize) -> Result<usize> {
-        if self.0[key].is_null() {
-            Ok(default)
-        } else {
-            self.size(key)
-        }
-    }
-
-    fn number_or(self, key: &str, default: f64) -> f64 {
-        self.0[key].as_f64().unwrap_or(default)
-    }
-
-    fn flag_or(self, key: &str, default: bool) -> bool {
-        self.0[key].as_bool().unwrap_or(default)
-    }
-
-    fn activation(self, key: &str, default: &str) -> Result<Activation> {
-        let name = self.0[key].as_str().unwrap_or(default);
-        match name {
-            "gelu" | "gelu_python" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
-            "quick_gelu" => Ok(Activation::QuickGelu),
-            "relu" => Ok(Activation::Relu),
-            "silu" | "swish" => Ok(Activation::Silu),
-            other => Err(setting(
-                key,
-                other,
-                "it must be one of gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, relu \
-                 and silu",
-            )),
-        }
-    }
-
-    /// The factor of linearly stretched positions; other kinds of stretching are refused.
-    fn rotary_stretch(self) -> Result<Option<f64>> {
-        let scaling = self.section("rope_scaling");
-        if scaling.is_null() {
-            return Ok(None);
-        }
-        let kind = scaling.get("type").or(scaling.get("rope_type"));
-        match (kind.and_then(Value::as_str), scaling["factor"].as_f64()) {
-            (Some("default"), _) => Ok(None),
-            (Some("linear"), Some(factor)) => Ok(Some(factor)),
-            _ => Err(setting(
-                "rope_scaling",
-                &scaling.to_string(),
-                "only null and the type `linear` with a factor are built",
-            )),
-        }
-    }
-}
-
-fn setting(key: &str, found: &str, must: &str) -> Error {
-    Error::Setting {
-        setting: format!("config.json: {key}"),
-        found: found.to_owned(),
-        must: must.to_owned(),
+    let kind = scaling.get("type").or(scaling.get("rope_type"));
+    match (kind.and_then(Value::as_str), scaling["factor"].as_f64()) {
+        (Some("default"), _) => Ok(None),
+        (Some("linear"), Some(factor)) => Ok(Some(factor)),
+        _ => Err(setting(
+            "rope_scaling",
+            &scaling.to_string(),
+            "only null and the type `linear` with a factor are built",
+        )),
     }
 }
 

@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 use super::{TrainConfig, Trainer};
 use crate::config::Config;
 use crate::flamingo::Flamingo;
-use crate::init::{ParameterStore, read_tensors};
+use crate::init::{ParameterStore, WeightType, read_tensors};
 use crate::inputs::SpecialTokens;
 use crate::train::optimizer::AdamW;
 use crate::{Error, Result};
 
-const MODEL_FILE: &str = "model.safetensors";
-const CONFIG_FILE: &str = "config.toml";
-const OPTIMIZER_FILE: &str = "optimizer.safetensors";
-const TRAINING_FILE: &str = "training.json";
+pub(crate) const MODEL_FILE: &str = "model.safetensors";
+pub(crate) const CONFIG_FILE: &str = "config.toml";
+pub(crate) const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+pub(crate) const TRAINING_FILE: &str = "training.json";
 
 /// What `config.toml` of a checkpoint holds: all that is needed, beside the weights and
 /// the tokenizer, to run the model.
@@ -64,9 +64,18 @@ impl Flamingo {
     /// A file is missing or damaged, weights are not finite, or weights and configuration do not
     /// fit together.
     pub fn load(directory: &Path) -> Result<Self> {
+        Self::load_as(directory, WeightType::F32)
+    }
+
+    /// As [`Self::load`], with matrices and tables held in a type of their own.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as(directory: &Path, weights: WeightType) -> Result<Self> {
         let checkpoint = Checkpoint::read(directory)?;
         let parameters = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
         parameters.check_finite()?;
+        let parameters = parameters.frozen_as(weights);
         Self::new(&checkpoint.model, checkpoint.special_tokens, parameters)
     }
 
@@ -160,7 +169,10 @@ impl Trainer {
 ///
 /// Where the file system can exchange two names at once, a process may be killed at any time and
 /// leaves one of the two directories, whole, under the final name.
-fn replace_directory(directory: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn replace_directory(
+    directory: &Path,
+    write: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let partial = beside(directory, "partial");
     remove_directory(&partial)?;
     fs::create_dir_all(&partial).map_err(file_error(&partial))?;
@@ -212,7 +224,7 @@ fn remove_directory(path: &Path) -> Result<()> {
     }
 }
 
-fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let tensors: HashMap<&str, Tensor> = tensors
         .iter()
         .map(|(name, tensor)| (name.as_str(), tensor.clone()))
@@ -221,7 +233,7 @@ fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> 
     sync(path)
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(file_error(path))?;
     sync(path)
 }
@@ -233,12 +245,12 @@ fn sync(path: &Path) -> Result<()> {
         .map_err(file_error(path))
 }
 
-fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::File { path, source }
 }
 
-fn content_error<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {
+pub(crate) fn content_error<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {
     let path = path.to_owned();
     move |cause| Error::Content {
         path,

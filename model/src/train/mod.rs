@@ -15,8 +15,14 @@ use crate::init::Group;
 use crate::{Error, Result};
 
 pub use checkpoint::Checkpoint;
-pub(crate) use checkpoint::save_parts;
+pub(crate) use checkpoint::{
+    CONFIG_FILE, MODEL_FILE, OPTIMIZER_FILE, TRAINING_FILE, content_error, file_error,
+    replace_directory, save_parts, write_file, write_tensors,
+};
+pub(crate) use optimizer::{AdamW, Update};
+pub(crate) use schedule::Rates;
 pub use schedule::Schedule;
+pub(crate) use step::{Gradients, add, clip, global_norm, on_deep_stack};
 pub use step::{StepReport, Trainer};
 
 /// How to train. Defaults follow the paper and OpenFlamingo's `train.py`.
@@ -66,6 +72,15 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    fn rates(&self) -> Rates {
+        Rates {
+            learning_rate: self.learning_rate,
+            warmup_steps: self.warmup_steps,
+            schedule: self.schedule,
+            schedule_steps: self.schedule_steps,
+        }
+    }
+
     /// Checks what the types cannot hold.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::init::Group;
 use crate::{Error, Result};
 
 /// The optimiser's memory: two averages for each trained number, 8 bytes together.
-pub(super) struct AdamW {
+pub(crate) struct AdamW {
     /// Updates made.
     updates: usize,
     moments: BTreeMap<String, Moments>,
@@ -22,8 +22,18 @@ struct Moments {
     second: Vec<f32>,
 }
 
+/// How far one update goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Update {
+    pub(crate) learning_rate: f64,
+    /// Averaging of the gradient and of its square.
+    pub(crate) betas: [f64; 2],
+    /// Added to the root of the averaged square.
+    pub(crate) epsilon: f64,
+}
+
 impl AdamW {
-    pub(super) fn new(variables: &BTreeMap<String, Var>) -> Self {
+    pub(crate) fn new(variables: &BTreeMap<String, Var>) -> Self {
         let moments = variables
             .iter()
             .map(|(name, variable)| {
@@ -41,20 +51,25 @@ impl AdamW {
         }
     }
 
-    pub(super) fn updates(&self) -> usize {
+    pub(crate) fn updates(&self) -> usize {
         self.updates
     }
 
-    /// Moves each variable against its gradient; one without a gradient stays as it is.
-    pub(super) fn update(
+    /// Moves each variable against its gradient; one without a gradient stays as it is. `decay_of`
+    /// gives the weight decay of a parameter by its name and how many dimensions it has.
+    pub(crate) fn update(
         &mut self,
         variables: &BTreeMap<String, Var>,
         gradients: &BTreeMap<String, Vec<f32>>,
-        config: &TrainConfig,
-        learning_rate: f64,
+        update: Update,
+        decay_of: impl Fn(&str, usize) -> f64,
     ) -> Result<()> {
         self.updates += 1;
-        let [beta1, beta2] = config.betas;
+        let Update {
+            learning_rate,
+            betas: [beta1, beta2],
+            epsilon,
+        } = update;
         let count = self.updates as i32;
         let correction1 = 1.0 - beta1.powi(count);
         let correction2 = 1.0 - beta2.powi(count);
@@ -62,17 +77,13 @@ impl AdamW {
         let root_correction2 = correction2.sqrt() as f32;
         let (keep1, keep2) = (beta1 as f32, beta2 as f32);
         let (take1, take2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
-        let epsilon = config.epsilon as f32;
+        let epsilon = epsilon as f32;
         for (name, variable) in variables {
             let (Some(gradient), Some(moments)) = (gradients.get(name), self.moments.get_mut(name))
             else {
                 continue;
             };
-            let decay = if is_decayed(name, variable.rank(), config) {
-                config.weight_decay
-            } else {
-                0.0
-            };
+            let decay = decay_of(name, variable.rank());
             let shrink = (1.0 - learning_rate * decay) as f32;
             let mut values: Vec<f32> = variable.flatten_all()?.to_vec1()?;
             let averages = moments.first.iter_mut().zip(&mut moments.second);
@@ -89,7 +100,7 @@ impl AdamW {
     }
 
     /// The averages as tensors, in the variables' shapes.
-    pub(super) fn tensors(
+    pub(crate) fn tensors(
         &self,
         variables: &BTreeMap<String, Var>,
     ) -> Result<BTreeMap<String, Tensor>> {
@@ -107,7 +118,7 @@ impl AdamW {
     }
 
     /// The inverse of [`Self::tensors`]; `origin` names the file in messages.
-    pub(super) fn from_tensors(
+    pub(crate) fn from_tensors(
         updates: usize,
         variables: &BTreeMap<String, Var>,
         tensors: &BTreeMap<String, Tensor>,
@@ -145,8 +156,16 @@ impl AdamW {
     }
 }
 
-/// Whether weight decay applies to a parameter: matrices of the gated blocks, and of vision
-/// encoder and language model where those are trained.
+/// The weight decay of a parameter: of matrices of the gated blocks, and of vision encoder and
+/// language model where those are trained.
+pub(crate) fn weight_decay(name: &str, rank: usize, config: &TrainConfig) -> f64 {
+    if is_decayed(name, rank, config) {
+        config.weight_decay
+    } else {
+        0.0
+    }
+}
+
 fn is_decayed(name: &str, rank: usize, config: &TrainConfig) -> bool {
     match Group::of(name) {
         Group::Resampler | Group::Embeddings => false,
@@ -171,9 +190,7 @@ mod tests {
     #[test]
     fn two_updates_agree_with_a_calculation_by_hand() {
         let config = TrainConfig {
-            betas: [0.9, 0.99],
             weight_decay: 0.1,
-            epsilon: 1e-8,
             ..TrainConfig::default()
         };
         let variables = BTreeMap::from([(NAME.to_owned(), variable(&[1.0, -2.0]))]);
@@ -188,8 +205,14 @@ mod tests {
         };
         // First update: the corrected averages are g and g^2, so each value is multiplied by
         // 1 - 0.01 * 0.1 and moves by 0.01 against the sign of its gradient.
+        let update = Update {
+            learning_rate: 0.01,
+            betas: [0.9, 0.99],
+            epsilon: 1e-8,
+        };
+        let decay = |name: &str, rank: usize| weight_decay(name, rank, &config);
         optimizer
-            .update(&variables, &gradients([0.5, -4.0]), &config, 0.01)
+            .update(&variables, &gradients([0.5, -4.0]), update, decay)
             .unwrap();
         let expected = [0.999 - 0.01, -1.998 + 0.01];
         for (found, expected) in now().iter().zip(expected) {
@@ -199,7 +222,7 @@ mod tests {
         // (0.9 * 0.05 + 0.1) / (1 - 0.81) = 0.763158, of g^2
         // (0.99 * 0.0025 + 0.01) / (1 - 0.9801) = 0.626884.
         optimizer
-            .update(&variables, &gradients([1.0, 0.0]), &config, 0.01)
+            .update(&variables, &gradients([1.0, 0.0]), update, decay)
             .unwrap();
         let expected = 0.989 * 0.999 - 0.01 * 0.763_158 / 0.626_884_f32.sqrt();
         assert!(

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::TrainConfig;
-use super::optimizer::AdamW;
-use super::schedule::learning_rate;
+use super::optimizer::{AdamW, Update, weight_decay};
 use crate::flamingo::Flamingo;
 use crate::init::Group;
 use crate::inputs::Inputs;
@@ -21,7 +20,7 @@ const STACK_BYTES: usize = 256 << 20;
 const NORM_EPSILON: f64 = 1e-6;
 
 /// The gradient of each trained parameter, by name.
-type Gradients = BTreeMap<String, Vec<f32>>;
+pub(crate) type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// A model in training.
 ///
@@ -95,23 +94,22 @@ impl Trainer {
     /// The inputs do not fit the model.
     pub fn step(&mut self, batches: &[(&Inputs, f64)]) -> Result<StepReport> {
         let (losses, mut gradients) = self.gradients(batches)?;
-        let gradient_norm = global_norm(&gradients);
-        let learning_rate = learning_rate(&self.config, self.steps);
+        let gradient_norm = global_norm(gradients.values());
+        let learning_rate = self.config.rates().at(self.steps);
         let is_finite = gradient_norm.is_finite() && losses.iter().all(|loss| loss.is_finite());
         if is_finite {
-            let factor = self.config.clip_norm / (gradient_norm + NORM_EPSILON);
-            if factor < 1.0 {
-                let factor = factor as f32;
-                for value in gradients.values_mut().flatten() {
-                    *value *= factor;
-                }
-            }
-            self.optimizer.update(
-                self.model.variables(),
-                &gradients,
-                &self.config,
+            clip(gradients.values_mut(), gradient_norm, self.config.clip_norm);
+            let config = &self.config;
+            let update = Update {
                 learning_rate,
-            )?;
+                betas: config.betas,
+                epsilon: config.epsilon,
+            };
+            let variables = self.model.variables();
+            self.optimizer
+                .update(variables, &gradients, update, |name, rank| {
+                    weight_decay(name, rank, config)
+                })?;
         }
         self.steps += 1;
         Ok(StepReport {
@@ -131,18 +129,7 @@ impl Trainer {
         for (inputs, weight) in batches {
             let (loss, gradients) = on_deep_stack(|| self.batch_gradients(inputs, *weight))?;
             losses.push(loss);
-            for (name, gradient) in gradients {
-                match sums.get_mut(&name) {
-                    None => {
-                        sums.insert(name, gradient);
-                    }
-                    Some(sum) => {
-                        for (sum, value) in sum.iter_mut().zip(gradient) {
-                            *sum += value;
-                        }
-                    }
-                }
-            }
+            add(&mut sums, gradients);
         }
         Ok((losses, sums))
     }
@@ -180,14 +167,42 @@ impl Trainer {
     }
 }
 
-/// Summed in the names' order and in f64, so that it is the same on every run.
-fn global_norm(gradients: &Gradients) -> f64 {
-    let squares = gradients.values().flatten();
+/// Adds the gradients of a batch to those of the batches before it.
+pub(crate) fn add(sums: &mut Gradients, gradients: Gradients) {
+    for (name, gradient) in gradients {
+        match sums.get_mut(&name) {
+            None => {
+                sums.insert(name, gradient);
+            }
+            Some(sum) => {
+                for (sum, value) in sum.iter_mut().zip(gradient) {
+                    *sum += value;
+                }
+            }
+        }
+    }
+}
+
+/// The norm of all these together. Summed in their order and in f64, so that it is the same on
+/// every run.
+pub(crate) fn global_norm<'a>(gradients: impl Iterator<Item = &'a Vec<f32>>) -> f64 {
+    let squares = gradients.flatten();
     squares.map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
 }
 
+/// Scales gradients whose norm is `norm` down to `most`.
+pub(crate) fn clip<'a>(gradients: impl Iterator<Item = &'a mut Vec<f32>>, norm: f64, most: f64) {
+    let factor = most / (norm + NORM_EPSILON);
+    if factor < 1.0 {
+        let factor = factor as f32;
+        for value in gradients.flatten() {
+            *value *= factor;
+        }
+    }
+}
+
 /// Runs `work` on a thread with a stack that a deep graph does not overflow.
-fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("train-step".to_owned())

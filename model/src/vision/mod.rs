@@ -1,5 +1,6 @@
 //! Vision encoders: pictures in, patch tokens out.
 
+mod hugging_face;
 mod nfnet;
 mod vit;
 

@@ -1,9 +1,9 @@
-//! A CLIP-type vision transformer under open_clip's tensor names.
+//! A vision transformer of CLIP's or SigLIP's type under open_clip's tensor names for CLIP.
 //!
-//! It gives the patch tokens of the last layer. The class token takes part in attention and is
-//! dropped; the final `ln_post` is not applied to tokens, because OpenFlamingo's checkpoints were
-//! trained without it (open_clip 2.20, `VisionTransformer.forward`). So neither `ln_post` nor
-//! `proj` is loaded; a file may hold them.
+//! It gives the patch tokens of the last layer. CLIP's class token takes part in attention and is
+//! dropped; the final `ln_post` is not applied to tokens unless the configuration says so, because
+//! OpenFlamingo's checkpoints were trained without it (open_clip 2.20, `VisionTransformer.forward`).
+//! `proj` and, unless it is applied, `ln_post` are not loaded; a file may hold them.
 
 use candle_core::Tensor;
 
@@ -17,10 +17,11 @@ use crate::ops::{LayerNorm, Linear, activate, attend, score_scale, split_heads};
 pub struct VisionTransformer {
     config: VisionConfig,
     patch: Linear,
-    class: Tensor,
+    class: Option<Tensor>,
     positions: Tensor,
-    before: LayerNorm,
+    before: Option<LayerNorm>,
     layers: Vec<Layer>,
+    after: Option<LayerNorm>,
 }
 
 struct Layer {
@@ -55,31 +56,43 @@ impl VisionTransformer {
                 Init::fan_in(3 * side * side, 1.0),
             )?
             .reshape((width, 3 * side * side))?;
+        let mut patch = Linear::new(patch, None);
+        if config.patch_bias {
+            patch.add_bias(parameters, &format!("{prefix}.conv1"))?;
+        }
         // OpenAI's CLIP draws both with the deviation width^-1/2.
-        let class = parameters.get(
-            &format!("{prefix}.class_embedding"),
-            &[width],
-            Init::fan_in(width, 1.0),
-        )?;
-        let positions = parameters.get(
-            &format!("{prefix}.positional_embedding"),
-            &[patches + 1, width],
-            Init::fan_in(width, 1.0),
-        )?;
-        let before = LayerNorm::new(parameters, &format!("{prefix}.ln_pre"), width)?;
+        let mut drawn = |name: &str, shape: &[usize]| {
+            let name = format!("{prefix}.{name}");
+            parameters.get(&name, shape, Init::fan_in(width, 1.0))
+        };
+        let class = config
+            .class_token
+            .then(|| drawn("class_embedding", &[width]))
+            .transpose()?;
+        let places = patches + usize::from(config.class_token);
+        let positions = drawn("positional_embedding", &[places, width])?;
+        let before = config
+            .norm_before
+            .then(|| norm(config, parameters, &format!("{prefix}.ln_pre")))
+            .transpose()?;
         let layers = (0..config.layers)
             .map(|layer| {
                 let name = format!("{prefix}.transformer.resblocks.{layer}");
                 Layer::new(config, parameters, &name)
             })
             .collect::<Result<_>>()?;
+        let after = config
+            .norm_after
+            .then(|| norm(config, parameters, &format!("{prefix}.ln_post")))
+            .transpose()?;
         Ok(Self {
             config: config.clone(),
-            patch: Linear::new(patch, None),
+            patch,
             class,
             positions,
             before,
             layers,
+            after,
         })
     }
 
@@ -94,23 +107,49 @@ impl VisionTransformer {
         let count = pixels.dim(0)?;
         let side = self.config.patch_side_px;
         let grid = image_side / side;
+        let seen = grid * side;
+        let pixels = if seen < image_side {
+            pixels.narrow(2, 0, seen)?.narrow(3, 0, seen)?
+        } else {
+            pixels.clone()
+        };
         // A convolution whose stride is its size is one matrix product over cut-out patches.
         let patches = pixels
             .reshape(vec![count, 3, grid, side, grid, side])?
             .permute(vec![0, 2, 4, 1, 3, 5])?
             .reshape((count, grid * grid, 3 * side * side))?;
-        let tokens = self.patch.forward(&patches)?; // [M, patches, width]
-        let class = self
-            .class
-            .reshape((1, 1, self.config.width))?
-            .broadcast_as((count, 1, self.config.width))?;
-        let mut hidden = Tensor::cat(&[&class, &tokens], 1)?.broadcast_add(&self.positions)?;
-        hidden = self.before.forward(&hidden)?;
+        let mut hidden = self.patch.forward(&patches)?; // [M, patches, width]
+        if let Some(class) = &self.class {
+            let class = class.reshape((1, 1, self.config.width))?.broadcast_as((
+                count,
+                1,
+                self.config.width,
+            ))?;
+            hidden = Tensor::cat(&[&class, &hidden], 1)?;
+        }
+        hidden = hidden.broadcast_add(&self.positions)?;
+        if let Some(norm) = &self.before {
+            hidden = norm.forward(&hidden)?;
+        }
         for layer in &self.layers {
             hidden = layer.forward(&hidden)?;
         }
-        Ok(hidden.narrow(1, 1, grid * grid)?)
+        if self.class.is_some() {
+            hidden = hidden.narrow(1, 1, grid * grid)?;
+        }
+        match &self.after {
+            Some(norm) => norm.forward(&hidden),
+            None => Ok(hidden),
+        }
     }
+}
+
+/// Added under the root of a norm where a configuration does not say, as in CLIP.
+const NORM_EPSILON: f64 = 1e-5;
+
+fn norm(config: &VisionConfig, parameters: &mut ParameterStore, name: &str) -> Result<LayerNorm> {
+    let epsilon = config.norm_epsilon.unwrap_or(NORM_EPSILON) as f32;
+    LayerNorm::with(parameters, name, config.width, epsilon, true)
 }
 
 impl Layer {
@@ -119,7 +158,7 @@ impl Layer {
         let inner = config.feed_forward_channels();
         // Outputs into the residual stream shrink with depth (Radford et al. 2019, section 2.3).
         let residual = (2.0 * config.layers as f64).powf(-0.5);
-        let in_weight = parameters.get(
+        let in_weight = parameters.get_matrix(
             &format!("{name}.attn.in_proj_weight"),
             &[3 * width, width],
             Init::fan_in(width, 1.0),
@@ -137,7 +176,7 @@ impl Layer {
             ))
         };
         Ok(Self {
-            attention_norm: LayerNorm::new(parameters, &format!("{name}.ln_1"), width)?,
+            attention_norm: norm(config, parameters, &format!("{name}.ln_1"))?,
             queries: part(0)?,
             keys: part(1)?,
             values: part(2)?,
@@ -147,7 +186,7 @@ impl Layer {
                 [width, width],
                 residual,
             )?,
-            feed_forward_norm: LayerNorm::new(parameters, &format!("{name}.ln_2"), width)?,
+            feed_forward_norm: norm(config, parameters, &format!("{name}.ln_2"))?,
             rise: Linear::with_bias(parameters, &format!("{name}.mlp.c_fc"), [inner, width], 1.0)?,
             fall: Linear::with_bias(
                 parameters,
