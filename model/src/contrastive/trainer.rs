@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::adaptive::clip_units;
 use super::{ContrastiveConfig, DualEncoder, Pairs, PretrainConfig};
 use crate::Result;
-use crate::init::{ParameterStore, read_tensors};
+use crate::init::ParameterStore;
+use crate::tensor_file::read_tensors;
 use crate::train::{
     AdamW, CONFIG_FILE, Gradients, MODEL_FILE, OPTIMIZER_FILE, TRAINING_FILE, Update, add, clip,
     content_error, file_error, global_norm, on_deep_stack, replace_directory, write_file,

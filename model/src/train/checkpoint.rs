@@ -9,15 +9,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{TrainConfig, Trainer};
 use crate::config::Config;
 use crate::flamingo::Flamingo;
-use crate::init::{ParameterStore, WeightType, read_tensors};
+use crate::init::ParameterStore;
 use crate::inputs::SpecialTokens;
+use crate::tensor_file::read_tensors;
 use crate::train::optimizer::AdamW;
+use crate::weight_type::WeightType;
 use crate::{Error, Result};
 
 pub(crate) const MODEL_FILE: &str = "model.safetensors";
@@ -112,6 +114,13 @@ fn write_parts(
     special_tokens: SpecialTokens,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<()> {
+    if tensors.values().any(|tensor| tensor.dtype() == DType::U8) {
+        return Err(Error::Input {
+            what: "weights",
+            expected: "f32 or bf16".to_owned(),
+            found: "8 bits: save the model they were made of".to_owned(),
+        });
+    }
     write_tensors(&directory.join(MODEL_FILE), tensors)?;
     let path = directory.join(CONFIG_FILE);
     let checkpoint = Checkpoint {
