@@ -11,90 +11,31 @@
 //! DIR/loader-N.json         where in each dataset step N stood
 //! ```
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use m3w_model::train::{TrainConfig, Trainer};
+use m3w_model::train::Trainer;
 use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens};
-use m3w_shards::{
-    Batch, Dataset, LoaderConfig, Mixture, MixtureState, Schedule, SpecialIds, Tokenizer,
-    WeightedBatch, write_atomically,
-};
-use serde::{Deserialize, Serialize};
+use m3w_shards::{Batch, Mixture, SpecialIds, Tokenizer, WeightedBatch};
 use tokio::sync::watch;
 
 use crate::build::Stopped;
-use crate::config::{differences, put_over};
 use crate::corpus::Corpus;
 use crate::progress::Progress;
 
-/// A training configuration, as in `configs/train-tiny.toml`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainFile {
-    /// Sizes of the model; its vocabulary comes from the shards' tokenizer.
-    pub model: m3w_model::Config,
-    /// What is trained, and how fast.
-    pub train: TrainConfig,
-    /// How long, and what is kept.
-    pub run: RunConfig,
-    /// How rows become batches.
-    #[serde(default)]
-    pub loader: LoaderConfig,
-    /// What is trained on, if not the one corpus that the command names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub datasets: Vec<DatasetConfig>,
-}
+mod config;
+mod directory;
+mod metrics;
 
-/// One corpus of a mixture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetConfig {
-    /// Its name in the metrics.
-    pub name: String,
-    /// Its folder.
-    pub path: PathBuf,
-    /// What its loss counts: lambda in Flamingo (section 2.4).
-    #[serde(default = "one")]
-    pub weight: f64,
-    /// Settings that differ from those of `[loader]`, such as `batch_size`.
-    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
-    pub loader: toml::Table,
-}
+use config::datasets;
+use directory::RunDirectory;
+use metrics::{Metrics, first_and_last, skipped_rows};
 
-fn one() -> f64 {
-    1.0
-}
-
-/// How long a run goes and what it leaves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RunConfig {
-    /// Updates in all.
-    pub steps: usize,
-    /// Seed of the first weights.
-    pub seed: u64,
-    /// Steps between checkpoints; there is one at the end in any case.
-    pub checkpoint_every: usize,
-    /// In which order several datasets are visited.
-    pub schedule: Schedule,
-}
-
-impl Default for RunConfig {
-    fn default() -> Self {
-        Self {
-            steps: 1000,
-            seed: 0,
-            checkpoint_every: 500,
-            schedule: Schedule::default(),
-        }
-    }
-}
+pub use config::{DatasetConfig, RunConfig, TrainFile};
 
 /// What a training run is asked to do.
 #[derive(Debug, Clone)]
@@ -117,23 +58,6 @@ pub struct TrainResult {
     /// Mean loss of the first and of the last tenth of this call's steps, in nats a token; `None`
     /// if there was nothing left to do.
     pub losses: Option<(f64, f64)>,
-}
-
-/// One line of `metrics.jsonl`.
-#[derive(Debug, Serialize)]
-struct Metrics<'a> {
-    step: usize,
-    /// The mean of the losses of the step's batches, by weight.
-    loss: f64,
-    /// The loss of each dataset in nats a token, before weighting.
-    losses: BTreeMap<&'a str, f64>,
-    gradient_norm: f64,
-    learning_rate: f64,
-    mean_gate: f64,
-    is_skipped: bool,
-    /// The rows of a step that was skipped: one of them gave no finite loss.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    skipped_rows: Vec<&'a str>,
 }
 
 /// Trains a model, or goes on with a run that was begun. `stop` turning true ends it early, with a
@@ -239,72 +163,6 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
     })
 }
 
-/// What a run is trained on: the datasets of its configuration, or the one corpus `data`.
-fn datasets(file: &TrainFile, data: Option<&Path>) -> Result<Vec<Dataset>> {
-    match data {
-        Some(directory) => {
-            ensure!(
-                file.datasets.is_empty(),
-                "the configuration names {} datasets and --data names another: leave out one",
-                file.datasets.len()
-            );
-            Ok(vec![Dataset {
-                name: "data".to_owned(),
-                directory: directory.to_owned(),
-                weight: 1.0,
-                config: file.loader.clone(),
-            }])
-        }
-        None if file.datasets.is_empty() => {
-            bail!("nothing to train on: give --data DIR, or [[datasets]] in the configuration")
-        }
-        None => file
-            .datasets
-            .iter()
-            .map(|dataset| {
-                let config = loader_of(&file.loader, &dataset.loader)
-                    .with_context(|| format!("cannot use the dataset `{}`", dataset.name))?;
-                Ok(Dataset {
-                    name: dataset.name.clone(),
-                    directory: dataset.path.clone(),
-                    weight: dataset.weight,
-                    config,
-                })
-            })
-            .collect(),
-    }
-}
-
-/// The settings of one dataset's loader: those of all, with its own over them.
-fn loader_of(all: &LoaderConfig, own: &toml::Table) -> Result<LoaderConfig> {
-    let mut table = toml::Table::try_from(all)?;
-    put_over(&mut table, own.clone());
-    let config: LoaderConfig = table.try_into()?;
-    // What a model cannot have two of.
-    ensure!(
-        (config.image_side_px, config.mean, config.deviation)
-            == (all.image_side_px, all.mean, all.deviation),
-        "`image_side_px`, `mean` and `deviation` belong to the vision encoder: set them for all \
-         datasets, in [loader]"
-    );
-    Ok(config)
-}
-
-/// The rows of a step, if it was skipped.
-fn skipped_rows(is_skipped: bool, batches: &[WeightedBatch]) -> Vec<&str> {
-    let rows = batches.iter().flat_map(|batch| &batch.batch.ids);
-    rows.filter(|_| is_skipped).map(String::as_str).collect()
-}
-
-/// Means of the first and of the last tenth.
-fn first_and_last(losses: &[f64]) -> Option<(f64, f64)> {
-    let count = losses.len().div_ceil(10);
-    #[expect(clippy::cast_precision_loss, reason = "a number of steps")]
-    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    let first = losses.get(..count).filter(|part| !part.is_empty())?;
-    Some((mean(first), mean(&losses[losses.len() - count..])))
-}
-
 /// The tokenizer's ids as the model names them.
 fn special_tokens(ids: &SpecialIds) -> SpecialTokens {
     SpecialTokens {
@@ -334,224 +192,4 @@ pub fn inputs(batch: &Batch) -> Result<Inputs> {
         pixels,
         Some(loss_mask),
     )?)
-}
-
-struct RunDirectory {
-    root: PathBuf,
-}
-
-impl RunDirectory {
-    /// Begins a run in the directory, or finds one of the same configuration. A run may be given
-    /// more steps; anything else that differs is refused.
-    fn open(root: &Path, file: &TrainFile, tokenizer: &[u8]) -> Result<Self> {
-        fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-        let path = root.join("train.toml");
-        let table = toml::Table::try_from(file).context("cannot write the configuration")?;
-        if let Ok(text) = fs::read_to_string(&path) {
-            let found: toml::Table = text
-                .parse()
-                .with_context(|| format!("{} is not TOML", path.display()))?;
-            let mut differences = differences(&found, &table);
-            differences.retain(|difference| !difference.starts_with("run.steps:"));
-            ensure!(
-                differences.is_empty(),
-                "{} holds a run of another configuration ({}): choose another --out",
-                root.display(),
-                differences.join("; ")
-            );
-        }
-        let tokenizer_path = root.join("tokenizer.json");
-        if fs::read(&tokenizer_path).is_ok_and(|found| found != tokenizer) {
-            bail!(
-                "{} holds a run on another corpus: choose another --out",
-                root.display()
-            );
-        }
-        let text = toml::to_string(&table).context("cannot write the configuration")?;
-        write_atomically(&tokenizer_path, tokenizer)?;
-        write_atomically(&path, text.as_bytes())?;
-        Ok(Self {
-            root: root.to_owned(),
-        })
-    }
-
-    fn checkpoint(&self) -> PathBuf {
-        self.root.join("checkpoint")
-    }
-
-    fn checkpoint_before(&self) -> PathBuf {
-        self.root.join("checkpoint-before")
-    }
-
-    /// What the newest checkpoint that can be read holds; `None` where there is none yet.
-    fn newest_checkpoint(&self) -> Result<Option<Trainer>> {
-        let (newest, before) = (self.checkpoint(), self.checkpoint_before());
-        if !newest.exists() && !before.exists() {
-            return Ok(None);
-        }
-        match Trainer::load(&newest) {
-            Ok(trainer) => Ok(Some(trainer)),
-            Err(error) if before.exists() => {
-                let trainer = Trainer::load(&before)?;
-                tracing::warn!(
-                    "the newest checkpoint cannot be read ({error}): going on from the one before \
-                     it, after step {}",
-                    trainer.steps()
-                );
-                // It must not take the place of the one before when the next is saved.
-                if newest.exists() {
-                    fs::remove_dir_all(&newest)?;
-                }
-                fs::rename(&before, &newest)?;
-                Ok(Some(trainer))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn loader_path(&self, steps: usize) -> PathBuf {
-        self.root.join(format!("loader-{steps}.json"))
-    }
-
-    fn loader_state(&self, steps: usize) -> Result<MixtureState> {
-        let path = self.loader_path(steps);
-        let bytes = fs::read(&path).with_context(|| {
-            format!(
-                "cannot read {}: the run cannot go on without it",
-                path.display()
-            )
-        })?;
-        serde_json::from_slice(&bytes).with_context(|| format!("cannot use {}", path.display()))
-    }
-
-    /// The metrics of the first `steps` steps, to be gone on with: those after the checkpoint are
-    /// taken again.
-    fn metrics(&self, steps: usize) -> Result<fs::File> {
-        let path = self.root.join("metrics.jsonl");
-        if let Ok(text) = fs::read_to_string(&path) {
-            let is_taken = |line: &&str| {
-                let line = serde_json::from_str::<serde_json::Value>(line).ok();
-                let step = line.and_then(|line| line["step"].as_u64());
-                step.is_some_and(|step| step <= steps as u64)
-            };
-            let taken: String = text
-                .split_inclusive('\n')
-                .filter(|line| line.ends_with('\n'))
-                .filter(is_taken)
-                .collect();
-            if taken.len() < text.len() {
-                write_atomically(&path, taken.as_bytes())?;
-            }
-        }
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// Saves data position first, weights second: whichever checkpoint is there has its position.
-    /// The checkpoint that was the newest is kept beside it.
-    fn save(&self, trainer: &Trainer, mixture: &Mixture) -> Result<()> {
-        let state = serde_json::to_vec(&mixture.state()).context("cannot write the position")?;
-        write_atomically(&self.loader_path(trainer.steps()), &state)?;
-        let (newest, before) = (self.checkpoint(), self.checkpoint_before());
-        if newest.exists() {
-            if before.exists() {
-                fs::remove_dir_all(&before)?;
-            }
-            fs::rename(&newest, &before)?;
-        }
-        trainer.save(&newest)?;
-        self.remove_old_positions(trainer.steps())
-    }
-
-    /// Leaves the positions of the two checkpoints.
-    fn remove_old_positions(&self, newest: usize) -> Result<()> {
-        let mut steps = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            let step = name
-                .strip_prefix("loader-")
-                .and_then(|name| name.strip_suffix(".json"));
-            steps.extend(step.and_then(|step| step.parse::<usize>().ok()));
-        }
-        steps.sort_unstable();
-        let before = steps.iter().rev().find(|step| **step < newest).copied();
-        for step in steps {
-            if step != newest && Some(step) != before {
-                fs::remove_file(self.loader_path(step))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tiny_configuration_is_whole() {
-        let text = include_str!("../configs/train-tiny.toml");
-        let file: TrainFile = toml::from_str(text).unwrap();
-        assert!(file.run.steps > 0);
-    }
-
-    fn mixed(datasets: &str) -> Result<Vec<Dataset>> {
-        let text = format!("{}\n{datasets}", include_str!("../configs/train-tiny.toml"));
-        super::datasets(&toml::from_str(&text)?, None)
-    }
-
-    #[test]
-    fn a_dataset_has_the_settings_of_all_and_its_own_over_them() {
-        let datasets = mixed(
-            "[[datasets]]\nname = 'm3w'\npath = 'a'\n[[datasets]]\nname = 'align'\npath = 'b'\n\
-             weight = 0.2\nloader.batch_size = 32\nloader.colour_jitter.contrast = 0.3",
-        )
-        .unwrap();
-        let sizes: Vec<_> = datasets.iter().map(|each| each.config.batch_size).collect();
-        assert_eq!(sizes, [8, 32]);
-        assert_eq!(datasets[1].config.image_side_px, 64);
-        assert!((datasets[1].config.colour_jitter.contrast - 0.3).abs() < 1e-6);
-        assert_eq!((datasets[0].weight, datasets[1].weight), (1.0, 0.2));
-    }
-
-    #[test]
-    fn settings_that_are_unknown_or_belong_to_the_model_are_refused() {
-        let refused = |setting: &str| {
-            let text = format!("[[datasets]]\nname = 'a'\npath = 'a'\nloader.{setting}");
-            format!("{:#}", mixed(&text).unwrap_err())
-        };
-        assert!(refused("batch = 3").contains("batch"));
-        assert!(refused("image_side_px = 8").contains("vision encoder"));
-        assert!(format!("{:#}", mixed("").unwrap_err()).contains("nothing to train on"));
-    }
-
-    #[test]
-    fn metrics_after_the_checkpoint_and_old_positions_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunDirectory {
-            root: folder.path().to_owned(),
-        };
-        let path = folder.path().join("metrics.jsonl");
-        fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"st").unwrap();
-        drop(run.metrics(2).unwrap());
-        let left = fs::read_to_string(&path).unwrap();
-        assert_eq!(left, "{\"step\":1}\n{\"step\":2}\n");
-        for step in [1, 2, 4, 9] {
-            fs::write(run.loader_path(step), "").unwrap();
-        }
-        run.remove_old_positions(4).unwrap();
-        let there = [1, 2, 4, 9].map(|step| run.loader_path(step).exists());
-        assert_eq!(there, [false, true, true, false]);
-    }
-
-    #[test]
-    fn means_are_of_the_first_and_last_tenth() {
-        let losses: Vec<f64> = (0..20).map(f64::from).collect();
-        assert_eq!(first_and_last(&losses), Some((0.5, 18.5)));
-        assert_eq!(first_and_last(&[3.0]), Some((3.0, 3.0)));
-        assert_eq!(first_and_last(&[]), None);
-    }
 }
