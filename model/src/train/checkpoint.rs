@@ -40,6 +40,9 @@ pub struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TrainingState {
+    /// Of the program that wrote it.
+    #[serde(default)]
+    version: String,
     steps: usize,
     optimizer_updates: usize,
     train: TrainConfig,
@@ -119,12 +122,24 @@ impl Trainer {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, directory: &Path) -> Result<()> {
+        self.save_with(directory, &[])
+    }
+
+    /// As [`Self::save`], with more files in the directory, by their names.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> Result<()> {
         replace_directory(directory, |partial| {
+            for (name, bytes) in more {
+                write_file(&partial.join(name), bytes)?;
+            }
             self.model.write(partial)?;
             let moments = self.optimizer.tensors(self.model.variables())?;
             write_tensors(&partial.join(OPTIMIZER_FILE), &moments)?;
             let path = partial.join(TRAINING_FILE);
             let state = TrainingState {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 steps: self.steps,
                 optimizer_updates: self.optimizer.updates(),
                 train: self.config.clone(),

@@ -5,6 +5,7 @@
 //! a linear warm-up.
 
 mod checkpoint;
+mod collective;
 mod optimizer;
 mod schedule;
 mod step;
@@ -16,6 +17,7 @@ use crate::{Error, Result};
 
 pub use checkpoint::Checkpoint;
 pub(crate) use checkpoint::save_parts;
+pub use collective::{Collective, Single, Star};
 pub use schedule::Schedule;
 pub use step::{StepReport, Trainer};
 
