@@ -22,6 +22,7 @@ mod import;
 mod pack;
 mod pairs;
 mod repair;
+mod report;
 mod run;
 mod stats;
 mod tokenizer;
@@ -56,6 +57,7 @@ enum Command {
     Card(card::Card),
     Tokenizer(tokenizer::Tokenizer),
     Train(train::Train),
+    Report(report::Report),
     Describe(describe::Describe),
     Import(import::Import),
     Generate(generate::Generate),
@@ -85,6 +87,7 @@ impl Cli {
             Command::Card(command) => command.run(),
             Command::Tokenizer(command) => command.run(),
             Command::Train(command) => command.run(),
+            Command::Report(command) => command.run(),
             Command::Describe(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Generate(command) => command.run(),

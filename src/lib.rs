@@ -43,6 +43,7 @@ pub mod pipeline;
 pub mod progress;
 pub mod prompt;
 pub mod repair;
+pub mod report;
 pub mod retry;
 pub mod seen;
 pub mod source;

@@ -24,6 +24,7 @@ mod journeys {
     mod road;
     mod site;
     mod stored_pages;
+    mod training;
     mod video_programs;
     mod warc;
     mod what_if;

@@ -7,13 +7,15 @@ use m3w_model::train::TrainConfig;
 use m3w_shards::{Dataset, LoaderConfig, Schedule};
 use serde::{Deserialize, Serialize};
 
+use super::start::model_of;
 use crate::config::put_over;
 
 /// A training configuration, as in `configs/train-tiny.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainFile {
-    /// Sizes of the model; its vocabulary comes from the shards' tokenizer.
+    /// Sizes of the model; its vocabulary comes from the shards' tokenizer. Where the run starts from
+    /// another model, what is left out is as there.
     pub model: m3w_model::Config,
     /// What is trained, and how fast.
     pub train: TrainConfig,
@@ -25,6 +27,48 @@ pub struct TrainFile {
     /// What is trained on, if not the one corpus that the command names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<DatasetConfig>,
+    /// Corpora that are not trained on: the loss on them is taken now and then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluation: Vec<DatasetConfig>,
+}
+
+/// Settings that a run may be given anew: they do not change what is learned.
+pub(super) const MAY_CHANGE: [&str; 10] = [
+    "run.steps",
+    "run.checkpoint_every",
+    "run.keep_last",
+    "run.keep_every",
+    "run.stop_after_skipped",
+    "run.evaluate_every",
+    "run.evaluate_batches",
+    "run.sample_every",
+    "run.samples",
+    "evaluation",
+];
+
+impl TrainFile {
+    /// Reads a configuration, with single settings over it.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing, has an unknown key or lacks one, or the model that it starts from
+    /// cannot be read.
+    pub fn load(path: &Path, assignments: &[String]) -> Result<Self> {
+        let mut table: toml::Table = crate::config::load(Some(path), assignments)?;
+        let run = table.get("run").cloned();
+        let start = run.map(toml::Value::try_into::<RunConfig>).transpose();
+        let start = start.with_context(|| format!("in [run] of {}", path.display()))?;
+        if let Some(start) = start.and_then(|run| run.start_from) {
+            let mut model = toml::Table::try_from(model_of(&start)?)?;
+            if let Some(toml::Value::Table(own)) = table.remove("model") {
+                put_over(&mut model, own);
+            }
+            table.insert("model".to_owned(), model.into());
+        }
+        table
+            .try_into()
+            .with_context(|| format!("cannot use {}", path.display()))
+    }
 }
 
 /// One corpus of a mixture.
@@ -55,8 +99,29 @@ pub struct RunConfig {
     pub steps: usize,
     /// Seed of the first weights.
     pub seed: u64,
+    /// The directory of a run or of an imported model whose weights are the first; parts that it
+    /// does not have are drawn from the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<PathBuf>,
     /// Steps between checkpoints; there is one at the end in any case.
     pub checkpoint_every: usize,
+    /// Checkpoints that are kept, the newest; at least one.
+    pub keep_last: usize,
+    /// Steps of which each checkpoint is kept as well: 10000 keeps those after 10000, 20000, …; 0
+    /// for none.
+    pub keep_every: usize,
+    /// Steps in a row without a finite loss after which the run ends, with the last batch saved; 0
+    /// to go on whatever comes.
+    pub stop_after_skipped: usize,
+    /// Steps between two evaluations on `[[evaluation]]`; 0 for none.
+    pub evaluate_every: usize,
+    /// Most batches of each dataset in an evaluation.
+    pub evaluate_batches: usize,
+    /// Steps between two times that the model is asked about pictures; 0 for never. They are the first
+    /// of the first corpus of `[[evaluation]]`, or of what is trained on.
+    pub sample_every: usize,
+    /// How many pictures those are.
+    pub samples: usize,
     /// In which order several datasets are visited.
     pub schedule: Schedule,
 }
@@ -66,7 +131,15 @@ impl Default for RunConfig {
         Self {
             steps: 1000,
             seed: 0,
+            start_from: None,
             checkpoint_every: 500,
+            keep_last: 2,
+            keep_every: 0,
+            stop_after_skipped: 10,
+            evaluate_every: 0,
+            evaluate_batches: 16,
+            sample_every: 0,
+            samples: 4,
             schedule: Schedule::default(),
         }
     }
@@ -91,28 +164,35 @@ pub(super) fn datasets(file: &TrainFile, data: Option<&Path>) -> Result<Vec<Data
         None if file.datasets.is_empty() => {
             bail!("nothing to train on: give --data DIR, or [[datasets]] in the configuration")
         }
-        None => file
-            .datasets
-            .iter()
-            .map(|dataset| {
-                let config = loader_of(&file.loader, &dataset.loader)
-                    .with_context(|| format!("cannot use the dataset `{}`", dataset.name))?;
-                Ok(Dataset {
-                    name: dataset.name.clone(),
-                    directory: dataset.path.clone(),
-                    weight: dataset.weight,
-                    config,
-                })
-            })
-            .collect(),
+        None => named_datasets(&file.datasets, &file.loader),
     }
+}
+
+/// Datasets with the settings of their loaders.
+pub(super) fn named_datasets(
+    datasets: &[DatasetConfig],
+    all: &LoaderConfig,
+) -> Result<Vec<Dataset>> {
+    let datasets = datasets.iter().map(|dataset| {
+        let config = loader_of(all, &dataset.loader)
+            .with_context(|| format!("cannot use the dataset `{}`", dataset.name))?;
+        Ok(Dataset {
+            name: dataset.name.clone(),
+            directory: dataset.path.clone(),
+            weight: dataset.weight,
+            config,
+        })
+    });
+    datasets.collect()
 }
 
 /// The settings of one dataset's loader: those of all, with its own over them.
 fn loader_of(all: &LoaderConfig, own: &toml::Table) -> Result<LoaderConfig> {
     let mut table = toml::Table::try_from(all)?;
     put_over(&mut table, own.clone());
-    let config: LoaderConfig = table.try_into()?;
+    let mut config: LoaderConfig = table.try_into()?;
+    // Of the launch, not of a file.
+    config.share = all.share;
     // What a model cannot have two of.
     ensure!(
         (config.image_side_px, config.mean, config.deviation)
