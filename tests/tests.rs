@@ -17,11 +17,15 @@ mod journeys {
     mod interruption;
     mod pairs;
     mod picture_server;
+    mod proofs;
     mod readers;
     mod repair;
     mod replay;
     mod retry;
     mod road;
+    /// The proof that `cargo run --example shapes` runs too.
+    #[path = "../../examples/shapes/proofs.rs"]
+    mod shapes;
     mod site;
     mod stored_pages;
     mod training;
