@@ -335,6 +335,7 @@ pub(crate) fn fetch_reason(failure: m3w_crawler::Failure) -> Reason {
         name: format!("fetch/{}", failure.reason()).into(),
         measured: None,
         threshold: None,
+        duplicate_of: None,
     }
 }
 

@@ -47,7 +47,11 @@ impl<'a> Summary<'a> {
 /// The funnels of a corpus: of its inputs, its images and its training rows.
 pub(crate) fn funnels(tally: &Tally) -> Vec<Funnel<'_>> {
     let units = Unit::ALL.map(|unit| (unit.plural(), unit.step()));
-    let parts = [("images", "image"), ("sequences", "sequence")];
+    let parts = [
+        ("images", "image"),
+        ("texts left out", "text"),
+        ("sequences", "sequence"),
+    ];
     units
         .into_iter()
         .chain(parts)

@@ -19,6 +19,7 @@ mod shrink;
 pub use decode::{Decoded, Limits, decode, decode_scaled, sniff};
 pub use prepare::{Encoding, PrepareConfig, Resize, prepare};
 pub use resize::resize;
+pub(crate) use resize::resize_with;
 
 /// An image as a page names it, before anyone has fetched it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
