@@ -14,6 +14,7 @@ mod audit;
 mod build;
 mod card;
 mod crawl;
+mod dedup;
 mod demo;
 mod describe;
 mod export;
@@ -45,6 +46,7 @@ enum Command {
     Build(build::Build),
     Pairs(pairs::Pairs),
     Align(align::Align),
+    Dedup(dedup::Dedup),
     Pack(pack::Pack),
     Stats(stats::Stats),
     WhatIf(what_if::WhatIf),
@@ -74,6 +76,7 @@ impl Cli {
             Command::Build(command) => command.run(),
             Command::Pairs(command) => command.run(),
             Command::Align(command) => command.run(),
+            Command::Dedup(command) => command.run(),
             Command::Pack(command) => command.run(),
             Command::Stats(command) => command.run(),
             Command::WhatIf(command) => command.run(),

@@ -25,6 +25,7 @@ pub mod cmd;
 pub mod config;
 pub mod corpus;
 pub mod crawl;
+pub mod dedup;
 pub mod demo;
 pub mod hashes;
 pub mod imported;
@@ -44,7 +45,6 @@ pub mod progress;
 pub mod prompt;
 pub mod repair;
 pub mod retry;
-#[expect(dead_code, reason = "what removes rows is about to come")]
 pub(crate) mod rewrite;
 pub mod seen;
 pub mod source;

@@ -9,6 +9,7 @@ mod journeys {
     mod clips;
     mod crawl;
     mod damage;
+    mod dedup;
     mod describing;
     mod determinism;
     mod errors;
@@ -17,6 +18,8 @@ mod journeys {
     mod interruption;
     mod pairs;
     mod picture_server;
+    #[path = "../../examples/planted/planted.rs"]
+    mod planted;
     mod readers;
     mod repair;
     mod replay;

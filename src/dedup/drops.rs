@@ -162,7 +162,7 @@ impl Names<'_> {
             Rule::ProtectedText | Rule::ProtectedImage => {
                 reason.with_duplicate_of(self.protected.name(drop.of))
             }
-            Rule::SameImage | Rule::TooFewImages => reason,
+            Rule::SameImage => reason.with_duplicate_of(format!("image {}", drop.of)),
             _ => reason.with_duplicate_of(self.order.place(drop.of)?.id.to_string()),
         })
     }

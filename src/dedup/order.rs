@@ -47,10 +47,14 @@ impl Order {
         folder: &Path,
         memory_bytes: usize,
     ) -> Result<Self> {
-        let mut places = Sorter::<{ PLACE_BYTES as usize }>::new(folder.join("places"), memory_bytes);
+        let mut places =
+            Sorter::<{ PLACE_BYTES as usize }>::new(folder.join("places"), memory_bytes);
         let mut first = vec![0];
-        for (part, (documents, outcomes)) in
-            manifest.documents.iter().zip(&manifest.outcomes).enumerate()
+        for (part, (documents, outcomes)) in manifest
+            .documents
+            .iter()
+            .zip(&manifest.outcomes)
+            .enumerate()
         {
             let mut row = 0_u32;
             for line in lines(&root.join(&outcomes.path))? {
@@ -58,7 +62,9 @@ impl Order {
                 let Some(id) = line.document_id else { continue };
                 let id: DocumentId = id.parse()?;
                 // Days before 1970 sort before others; those that are not known come last.
-                let day = line.fetched_at.map_or(u64::MAX, |day| day.cast_unsigned() ^ (1 << 63));
+                let day = line
+                    .fetched_at
+                    .map_or(u64::MAX, |day| day.cast_unsigned() ^ (1 << 63));
                 places.push(record(&[
                     &day.to_be_bytes(),
                     &id.0,

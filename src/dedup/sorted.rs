@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -171,6 +172,42 @@ impl<const N: usize> Sorted<N> {
     /// If the file cannot be opened; items are errors where it cannot be read.
     pub(super) fn records(&self) -> Result<Reader<N>> {
         Reader::open(&self.path)
+    }
+
+    /// The records that begin with `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(super) fn starting_with(&self, prefix: &[u8]) -> Result<Vec<[u8; N]>> {
+        let context = || format!("cannot read {}", self.path.display());
+        let file = File::open(&self.path).with_context(context)?;
+        let count = file.metadata().with_context(context)?.len() / N as u64;
+        let (mut low, mut high) = (0, count);
+        let mut record = [0; N];
+        let mut read = |index: u64| -> Result<[u8; N]> {
+            file.read_exact_at(&mut record, index * N as u64)
+                .with_context(context)?;
+            Ok(record)
+        };
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if read(middle)?[..prefix.len()] < *prefix {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut found = Vec::new();
+        while low < count {
+            let record = read(low)?;
+            if !record.starts_with(prefix) {
+                break;
+            }
+            found.push(record);
+            low += 1;
+        }
+        Ok(found)
     }
 
     /// Calls `look` with the records that begin with the same `length` bytes, group by group. A

@@ -172,13 +172,21 @@ fn hash(greys: &[u8], waves: &Waves) -> u64 {
     let mut rows = [[0.0_f32; FREQUENCIES]; SIDE];
     for (row, sums) in greys.chunks_exact(SIDE).zip(&mut rows) {
         for (wave, sum) in waves.iter().zip(sums) {
-            *sum = row.iter().zip(wave).map(|(grey, wave)| f32::from(*grey) * wave).sum();
+            *sum = row
+                .iter()
+                .zip(wave)
+                .map(|(grey, wave)| f32::from(*grey) * wave)
+                .sum();
         }
     }
     let mut hash = 0;
     for (down, wave) in waves.iter().enumerate() {
         for across in 0..FREQUENCIES {
-            let sum: f32 = rows.iter().zip(wave).map(|(row, wave)| row[across] * wave).sum();
+            let sum: f32 = rows
+                .iter()
+                .zip(wave)
+                .map(|(row, wave)| row[across] * wave)
+                .sum();
             if (down, across) != (0, 0) && sum > 0.0 {
                 hash |= 1 << (down * FREQUENCIES + across);
             }
@@ -250,7 +258,9 @@ fn correlation(part: &[u8], whole: &[u8], trims: [f32; 4], step: usize) -> f32 {
     let mut sums = [0.0_f32; 5];
     for (one, two) in part.zip(&whole) {
         let terms = [one, *two, one * one, two * two, one * two];
-        sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+        sums.iter_mut()
+            .zip(terms)
+            .for_each(|(sum, term)| *sum += term);
     }
     let count = whole.len() as f32;
     let [one, two, one_squared, two_squared, product] = sums.map(|sum| sum / count);

@@ -58,9 +58,9 @@ fn is_unspaced(character: char) -> bool {
 /// A sequence of words as one hash.
 #[must_use]
 pub fn gram(words: &[u64]) -> u64 {
-    let sum = words
-        .iter()
-        .fold(0_u64, |sum, word| sum.wrapping_mul(BASE).wrapping_add(*word));
+    let sum = words.iter().fold(0_u64, |sum, word| {
+        sum.wrapping_mul(BASE).wrapping_add(*word)
+    });
     mixed(sum)
 }
 
@@ -137,7 +137,9 @@ impl Sketch {
         let mut members: Vec<u32> = sorted
             .chunk_by(|one, next| one == next)
             .flat_map(|same| (0..).zip(same))
-            .map(|(before, word)| (mixed(word.wrapping_add(before * BASE)) >> 32) as u32)
+            .map(|(before, word)| {
+                (mixed(word.wrapping_add(u64::wrapping_mul(before, BASE))) >> 32) as u32
+            })
             .collect();
         members.sort_unstable();
         members.dedup();
