@@ -51,7 +51,7 @@ struct Wave {
 /// The picture of that seed, changed.
 pub(crate) fn picture(seed: u64, change: Change, draw: u64, url: &Url) -> Result<Image> {
     let mut numbers = Numbers(seed);
-    let waves: Vec<Wave> = (0..24)
+    let waves: Vec<Wave> = (0..16)
         .map(|_| {
             let (across, down) = (numbers.share() * 12.0 - 6.0, numbers.share() * 12.0 - 6.0);
             let strength = 70.0 / (1.0 + across.hypot(down));
@@ -66,7 +66,7 @@ pub(crate) fn picture(seed: u64, change: Change, draw: u64, url: &Url) -> Result
     let boxes: Vec<[f32; 7]> = (0..numbers.below(6))
         .map(|_| std::array::from_fn(|_| numbers.share()))
         .collect();
-    let (full_width, full_height) = (90 + numbers.below(60), 90 + numbers.below(60));
+    let (full_width, full_height) = (64 + numbers.below(40), 64 + numbers.below(40));
     let mut draws = Numbers(draw);
     let mut side = || match change {
         Change::Cropped => draws.share() * 0.05,
@@ -84,13 +84,28 @@ pub(crate) fn picture(seed: u64, change: Change, draw: u64, url: &Url) -> Result
     let width = (full_width as f32 * scale * (1.0 - left - right)) as usize;
     let height = (full_height as f32 * scale * (1.0 - top - bottom)) as usize;
     let mut bmp = header(width, height);
+    // A wave is a product of one across and one down, each drawn once.
+    let across: Vec<Vec<(f32, f32)>> = (0..width)
+        .map(|x| {
+            let u = left + (1.0 - left - right) * (x as f32 + 0.5) / width as f32;
+            waves
+                .iter()
+                .map(|wave| (wave.across * u).sin_cos())
+                .collect()
+        })
+        .collect();
     for y in 0..height {
         let v = top + (1.0 - top - bottom) * (y as f32 + 0.5) / height as f32;
-        for x in 0..width {
+        let down: Vec<(f32, f32)> = waves
+            .iter()
+            .map(|wave| (wave.down * v + wave.phase).sin_cos())
+            .collect();
+        for (x, across) in across.iter().enumerate() {
             let u = left + (1.0 - left - right) * (x as f32 + 0.5) / width as f32;
             let mut colour = [128.0_f32; 3];
-            for wave in &waves {
-                let height = (wave.across * u + wave.down * v + wave.phase).sin();
+            for ((wave, (sin, cos)), (other_sin, other_cos)) in waves.iter().zip(across).zip(&down)
+            {
+                let height = sin * other_cos + cos * other_sin;
                 for (channel, strength) in colour.iter_mut().zip(&wave.strengths) {
                     *channel += height * strength;
                 }

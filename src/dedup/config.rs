@@ -83,7 +83,7 @@ pub struct ImageConfig {
 impl Default for ImageConfig {
     fn default() -> Self {
         Self {
-            likeness: 0.5,
+            likeness: 0.8,
             max_documents: 10,
             within_document: true,
             same_sets: true,

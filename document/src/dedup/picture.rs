@@ -17,19 +17,25 @@ const PRINT_BYTES: usize = 8 * WINDOWS + SIDE * SIDE;
 /// takes away.
 pub const WINDOWS: usize = 3;
 /// Their sides, as a share of the whole.
-const WINDOW_SIDES: [f32; WINDOWS] = [1.0, 0.94, 0.88];
+const WINDOW_SIDES: [f32; WINDOWS] = [1.0, 0.95, 0.9];
 /// Frequencies along each side.
 const FREQUENCIES: usize = 8;
 /// Keys by which prints are found.
-const KEYS: usize = 24;
+const KEYS: usize = 32;
 /// Bits of a hash in a key.
-const KEY_BITS: u32 = 20;
+const KEY_BITS: u32 = 18;
 /// Most bits in which hashes of like pictures differ; of unlike ones half of the 63 do.
 const MAX_DISTANCE: u32 = 16;
 /// Most that a crop takes from a side, as a share of the whole.
 const MAX_TRIM: f32 = 0.12;
-/// Squares along each side whose difference is measured by itself.
+/// Squares along each side that are compared by themselves.
 const BLOCKS: usize = 8;
+/// Squares that may differ: a mark in a corner, a date.
+const SQUARES_APART: usize = 3;
+/// Variance that encoders make, in grey levels squared: what varies less is even.
+const NOISE: f32 = 60.0;
+/// Least correlation of pictures whose squares are worth a look.
+const LEAST_CORRELATION: f32 = 0.5;
 
 /// What is kept of a picture to tell it from others: a grey picture of 64 x 64, and for each of
 /// [`WINDOWS`] the signs of its low frequencies (a DCT hash as pHash, Zauner 2010, section 3.2.1).
@@ -116,13 +122,11 @@ impl PicturePrint {
         (one ^ other).count_ones() <= MAX_DISTANCE
     }
 
-    /// How alike two pictures are, from 0 to 1: 1 minus the root mean square of what differs,
-    /// measured in standard deviations of the pictures, in that of 8 x 8 squares in which most
-    /// differs. Brightness and contrast are levelled out before, and one picture may be a part of
-    /// the other, up to 12 % less on each side.
+    /// How alike two pictures are, from 0 to 1: how much the structure of 8 x 8 squares agrees in the
+    /// fourth worst of them. One picture may be a part of the other, up to 12 % less on each side.
     ///
-    /// The worst square decides and not the mean: two screenshots that differ in one dialog are
-    /// alike on the whole.
+    /// A bad square decides and not the mean: two screenshots that differ in one dialog are alike on
+    /// the whole.
     #[must_use]
     pub fn likeness(&self, other: &Self) -> f64 {
         let is_near = |one: &u64| {
@@ -197,10 +201,27 @@ fn hash(greys: &[u8], waves: &Waves) -> u64 {
 
 /// The likeness of one picture with the part of the other that it is most alike.
 fn best_likeness(part: &[u8], whole: &[u8]) -> f32 {
+    let [part, whole] = [part, whole]
+        .map(|greys| -> Vec<f32> { greys.iter().map(|grey| f32::from(*grey)).collect() });
+    let soft = |greys: &[f32]| (0..4).fold(greys.to_vec(), |greys, _| softened(&greys));
+    let (soft_part, soft_whole) = (soft(&part), soft(&whole));
     // Left, right, top and bottom.
     let mut trims = [0.0_f32; 4];
-    let mut best = correlation(part, whole, trims, 2);
-    for step in [0.06, 0.03, 0.015, 0.008_f32] {
+    let mut best = 0.0;
+    // Thin lines say where they belong only from near by: soft pictures lead there.
+    for (step, is_soft) in [
+        (0.06, true),
+        (0.03, true),
+        (0.015, true),
+        (0.008, false),
+        (0.004, false),
+    ] {
+        let (part, whole, stride) = if is_soft {
+            (&soft_part, &soft_whole, 2)
+        } else {
+            (&part, &whole, 1)
+        };
+        best = correlation(part, whole, trims, stride);
         let mut has_moved = true;
         while has_moved {
             has_moved = false;
@@ -208,7 +229,7 @@ fn best_likeness(part: &[u8], whole: &[u8]) -> f32 {
                 for sign in [1.0, -1.0] {
                     let mut tried = trims;
                     tried[side] = (tried[side] + sign * step).clamp(0.0, MAX_TRIM);
-                    let found = correlation(part, whole, tried, 2);
+                    let found = correlation(part, whole, tried, stride);
                     if found > best + 1e-4 {
                         (best, trims, has_moved) = (found, tried, true);
                     }
@@ -216,14 +237,14 @@ fn best_likeness(part: &[u8], whole: &[u8]) -> f32 {
             }
         }
     }
-    if best < 0.8 {
+    if best < LEAST_CORRELATION {
         return 0.0;
     }
-    likeness_of_squares(part, &sampled(whole, trims, 1))
+    likeness_of_squares(&part, &sampled(&whole, trims, 1))
 }
 
 /// The whole picture within its trims, at every `step`th sample of a picture's sides.
-fn sampled(greys: &[u8], [left, right, top, bottom]: [f32; 4], step: usize) -> Vec<f32> {
+fn sampled(greys: &[f32], [left, right, top, bottom]: [f32; 4], step: usize) -> Vec<f32> {
     let line = |before: f32, after: f32| -> Vec<(usize, f32)> {
         (step / 2..SIDE)
             .step_by(step)
@@ -239,7 +260,7 @@ fn sampled(greys: &[u8], [left, right, top, bottom]: [f32; 4], step: usize) -> V
     let mut samples = Vec::with_capacity(columns.len() * columns.len());
     for (y, down) in line(top, bottom) {
         for (x, across) in &columns {
-            let at = |x: usize, y: usize| f32::from(greys[y * SIDE + x]);
+            let at = |x: usize, y: usize| greys[y * SIDE + x];
             let upper = at(*x, y) * (1.0 - across) + at(x + 1, y) * across;
             let lower = at(*x, y + 1) * (1.0 - across) + at(x + 1, y + 1) * across;
             samples.push(upper * (1.0 - down) + lower * down);
@@ -249,12 +270,12 @@ fn sampled(greys: &[u8], [left, right, top, bottom]: [f32; 4], step: usize) -> V
 }
 
 /// Correlation of a picture with the trimmed other one, over every `step`th sample each way.
-fn correlation(part: &[u8], whole: &[u8], trims: [f32; 4], step: usize) -> f32 {
+fn correlation(part: &[f32], whole: &[f32], trims: [f32; 4], step: usize) -> f32 {
     let whole = sampled(whole, trims, step);
     let part = (step / 2..SIDE)
         .step_by(step)
         .flat_map(|y| (step / 2..SIDE).step_by(step).map(move |x| y * SIDE + x))
-        .map(|at| f32::from(part[at]));
+        .map(|at| part[at]);
     let mut sums = [0.0_f32; 5];
     for (one, two) in part.zip(&whole) {
         let terms = [one, *two, one * one, two * two, one * two];
@@ -271,28 +292,112 @@ fn correlation(part: &[u8], whole: &[u8], trims: [f32; 4], step: usize) -> f32 {
     (product - one * two) / variances.sqrt()
 }
 
-/// 1 minus what differs in the worst of 8 x 8 squares, in standard deviations.
-fn likeness_of_squares(part: &[u8], whole: &[f32]) -> f32 {
-    let part: Vec<f32> = part.iter().map(|grey| f32::from(*grey)).collect();
-    let levelled = |greys: &[f32]| -> Vec<f32> {
-        let count = greys.len() as f32;
-        let mean = greys.iter().sum::<f32>() / count;
-        let squares = greys.iter().map(|grey| (grey - mean).powi(2)).sum::<f32>();
-        let deviation = (squares / count).sqrt().max(1.0);
-        greys.iter().map(|grey| (grey - mean) / deviation).collect()
-    };
-    let (part, whole) = (levelled(&part), levelled(whole));
+/// The structural similarity (Wang et al. 2004, without its term for brightness) of the fourth worst
+/// of 8 x 8 squares.
+///
+/// Both are softened, and each square may lie a sample beside its place: edges that fell between two
+/// samples in one picture and on one in the other are no difference.
+fn likeness_of_squares(part: &[f32], whole: &[f32]) -> f32 {
+    let (part, whole) = (softened(part), softened(whole));
     let side = SIDE / BLOCKS;
-    let mut worst = 0.0_f32;
-    for block in 0..BLOCKS * BLOCKS {
-        let (top, left) = (block / BLOCKS * side, block % BLOCKS * side);
-        let mut sum = 0.0;
-        for y in top..top + side {
-            for x in left..left + side {
-                sum += (part[y * SIDE + x] - whole[y * SIDE + x]).powi(2);
+    let count = (side * side) as f32;
+    let mut squares: Vec<f32> = (0..BLOCKS * BLOCKS)
+        .map(|block| {
+            let (top, left) = (block / BLOCKS * side, block % BLOCKS * side);
+            let mut most = 0.0_f32;
+            for shift in 0..9 {
+                let (down, across) = (shift / 3, shift % 3);
+                let mut sums = [0.0_f32; 5];
+                for y in top..top + side {
+                    let other = (y + down).saturating_sub(1).min(SIDE - 1) * SIDE;
+                    for x in left..left + side {
+                        let beside = (x + across).saturating_sub(1).min(SIDE - 1);
+                        let (one, two) = (part[y * SIDE + x], whole[other + beside]);
+                        let terms = [one, two, one * one, two * two, one * two];
+                        sums.iter_mut()
+                            .zip(terms)
+                            .for_each(|(sum, term)| *sum += term);
+                    }
+                }
+                let [one, two, one_squared, two_squared, product] = sums.map(|sum| sum / count);
+                let variances = one_squared - one * one + two_squared - two * two;
+                let covariance = product - one * two;
+                most = most.max((2.0 * covariance + NOISE) / (variances + NOISE));
             }
-        }
-        worst = worst.max(sum / (side * side) as f32);
+            most
+        })
+        .collect();
+    squares.sort_by(f32::total_cmp);
+    squares[SQUARES_APART].clamp(0.0, 1.0)
+}
+
+/// Each sample with its neighbours, by the weights 1, 2, 1 each way.
+fn softened(greys: &[f32]) -> Vec<f32> {
+    let along = |greys: &[f32], stride: usize| -> Vec<f32> {
+        let at = |place: usize| place / stride % SIDE;
+        (0..greys.len())
+            .map(|place| {
+                let before = if at(place) > 0 { place - stride } else { place };
+                let after = if at(place) + 1 < SIDE {
+                    place + stride
+                } else {
+                    place
+                };
+                (greys[before] + 2.0 * greys[place] + greys[after]) / 4.0
+            })
+            .collect()
+    };
+    along(&along(greys, 1), SIDE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waves with a box at a place.
+    fn greys(place: usize) -> Vec<u8> {
+        (0..SIDE * SIDE)
+            .map(|at| {
+                let (x, y) = (at % SIDE, at / SIDE);
+                let is_inside = (place..place + 16).contains(&x) && (20..36).contains(&y);
+                let wave = (x as f32 / 9.0).sin() + (y as f32 / 6.0 + x as f32 / 20.0).cos();
+                if is_inside {
+                    250
+                } else {
+                    (120.0 + 50.0 * wave) as u8
+                }
+            })
+            .collect()
     }
-    (1.0 - worst.sqrt()).max(0.0)
+
+    fn shares_a_key(one: &PicturePrint, two: &PicturePrint) -> bool {
+        let keys: Vec<(u32, u64)> = one.keys().collect();
+        two.keys().any(|(key, hash)| {
+            let mut keys = keys.iter();
+            keys.any(|(other, of)| *other == key && PicturePrint::may_be_alike(hash, *of))
+        })
+    }
+
+    #[test]
+    fn a_slight_crop_in_other_light_is_alike_and_survives_storage() {
+        let whole = PicturePrint::from_greys(greys(10));
+        let pale: Vec<f32> = greys(10).into_iter().map(f32::from).collect();
+        let cropped = sampled(&pale, [0.04, 0.01, 0.0, 0.05], 1);
+        let dimmed = cropped.iter().map(|grey| (grey * 0.9 + 5.0) as u8);
+        let part = PicturePrint::from_greys(dimmed.collect());
+        assert!(shares_a_key(&whole, &part));
+        let likeness = whole.likeness(&part);
+        assert!(likeness > 0.9, "{likeness}");
+        assert_eq!(part.likeness(&whole), likeness);
+        assert_eq!(PicturePrint::from_bytes(&part.to_bytes()), Some(part));
+        assert_eq!(PicturePrint::from_bytes(&[0; 100]), None);
+    }
+
+    #[test]
+    fn a_picture_that_differs_in_one_place_is_another() {
+        let (one, two) = (greys(10), greys(34));
+        let [one, two] = [one, two].map(PicturePrint::from_greys);
+        assert!(one.likeness(&two) < 0.5, "{}", one.likeness(&two));
+        assert!(one.likeness(&one) > 0.99);
+    }
 }
