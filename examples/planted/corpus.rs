@@ -208,7 +208,7 @@ pub(crate) fn write(folder: &Path, numbers: &[u64], shard: usize) -> Result<()> 
         tokenizer_sha256: None,
         config: config.clone(),
     })?;
-    let mut questions = String::new();
+    let mut questions = Vec::new();
     let mut input = 0;
     for (part, numbers) in numbers.chunks(shard).enumerate() {
         let plans = numbers.iter().map(|number| plan(*number));
@@ -231,7 +231,7 @@ pub(crate) fn write(folder: &Path, numbers: &[u64], shard: usize) -> Result<()> 
             lines.extend(OutcomeLine::of(&outcome).text()?.into_bytes());
             lines.push(b'\n');
             if plant(number) == Plant::Question {
-                questions.push_str(&format!("{}?\n", question(number)));
+                questions.push(format!("{}?\n", question(number)));
             }
             if let Plant::Protected(_) = plant(number) {
                 let image = picture(number << 8 | 1, Change::None, 0, &url(number)?)?;
@@ -247,6 +247,7 @@ pub(crate) fn write(folder: &Path, numbers: &[u64], shard: usize) -> Result<()> 
         manifest.outcomes.push(file_entry(&root, &name, rows)?);
         manifest.tally.merge(&tally);
     }
-    fs::write(protect.join("questions.txt"), questions)?;
+    questions.sort();
+    fs::write(protect.join("questions.txt"), questions.concat())?;
     Ok(manifest.save(&root)?)
 }
