@@ -11,8 +11,8 @@
 //! let sketch = |text| Sketch::of(&words(text));
 //! let first = sketch("A robin sits in the snow, and a wren is near.");
 //! let second = sketch("a robin sits in the snow and one wren is near");
-//! // Nine of the eleven words that either has are in both.
-//! assert_eq!(first.similarity(&second), 9.0 / 11.0);
+//! // Ten of the twelve words that either has are in both.
+//! assert_eq!(first.similarity(&second), 10.0 / 12.0);
 //! ```
 
 mod picture;
