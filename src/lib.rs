@@ -46,6 +46,7 @@ pub mod repair;
 pub mod retry;
 pub mod seen;
 pub mod source;
+mod staging;
 pub mod summary;
 pub mod trained;
 pub mod trainer;

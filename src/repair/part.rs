@@ -8,10 +8,10 @@ use m3w_document::{Document, DocumentId, Image, Reason, Sha256};
 use m3w_shards::{FileEntry, Salvaged, SequenceReader, salvage_documents};
 
 use super::lines::{Known, difference, read_lines};
-use super::staging::Staging;
 use super::{Lost, LostReason};
 use crate::journal::{Journal, Outcome};
 use crate::outcomes::OutcomeLine;
+use crate::staging::Staging;
 use crate::unit::Unit;
 
 /// A part whose documents or outcomes are damaged.

@@ -21,7 +21,7 @@ const FOLDER: &str = ".m3w-repair";
 const FOLDERS: [&str; 3] = ["documents", "sequences", "outcomes"];
 
 /// The folder of files made anew.
-pub(super) struct Staging {
+pub(crate) struct Staging {
     root: PathBuf,
     folder: PathBuf,
 }
@@ -29,7 +29,7 @@ pub(super) struct Staging {
 impl Staging {
     /// Opens the folder; what an earlier call had decided is done first, what it had not is
     /// dropped, except for its journals.
-    pub(super) fn open(corpus: &Corpus) -> Result<Self> {
+    pub(crate) fn open(corpus: &Corpus) -> Result<Self> {
         let staging = Self {
             root: corpus.root().to_owned(),
             folder: corpus.root().join(FOLDER),
@@ -49,7 +49,7 @@ impl Staging {
     }
 
     /// Makes the folders that files are written to.
-    pub(super) fn prepare(&self) -> Result<()> {
+    pub(crate) fn prepare(&self) -> Result<()> {
         for parent in [&self.folder, &self.root] {
             for folder in FOLDERS {
                 let folder = parent.join(folder);
@@ -61,17 +61,17 @@ impl Staging {
     }
 
     /// Where a file with that name in the corpus is written.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// The journal of what was had again of a part.
-    pub(super) fn journal(&self, part: usize, what: &str) -> PathBuf {
+    pub(crate) fn journal(&self, part: usize, what: &str) -> PathBuf {
         self.folder.join(format!("part-{part:05}.{what}"))
     }
 
     /// Where a file of the corpus is now: here, if it waits here.
-    pub(super) fn current(&self, name: &str) -> PathBuf {
+    pub(crate) fn current(&self, name: &str) -> PathBuf {
         let waiting = self.path(name);
         if waiting.exists() {
             waiting
@@ -81,18 +81,18 @@ impl Staging {
     }
 
     /// Puts a file that is as the manifest lists it in its place.
-    pub(super) fn restore(&self, name: &str) -> Result<()> {
+    pub(crate) fn restore(&self, name: &str) -> Result<()> {
         rename(&self.path(name), &self.root.join(name))
     }
 
     /// Drops a file that is not wanted.
-    pub(super) fn discard(&self, name: &str) -> Result<()> {
+    pub(crate) fn discard(&self, name: &str) -> Result<()> {
         let path = self.path(name);
         fs::remove_file(&path).with_context(|| format!("cannot delete {}", path.display()))
     }
 
     /// Puts all files that wait in their places, with the manifest that lists them.
-    pub(super) fn commit(&self, manifest: &Manifest) -> Result<()> {
+    pub(crate) fn commit(&self, manifest: &Manifest) -> Result<()> {
         // Everything has its name on disk before the decision has.
         manifest.save(&self.folder)?;
         self.move_all(manifest)
@@ -110,7 +110,7 @@ impl Staging {
     }
 
     /// Deletes the folder with its journals.
-    pub(super) fn remove(self) -> Result<()> {
+    pub(crate) fn remove(self) -> Result<()> {
         match fs::remove_dir_all(&self.folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot delete {}", self.folder.display()))
