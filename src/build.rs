@@ -24,6 +24,7 @@ use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::config::BuildConfig;
 use crate::corpus::{Corpus, Part, Run, Standing};
+use crate::forgotten::Forgotten;
 use crate::journal::Outcome;
 use crate::metrics::Metrics;
 use crate::pack::{self, Packing};
@@ -230,7 +231,8 @@ fn collect_documents(
             let settings = options.config.crawler.clone();
             let crawler = Crawler::with_archives(settings, &options.archives)
                 .context("cannot start the crawler")?;
-            Pipeline::new(config, crawler, archive, options.threads)
+            let forgotten = Forgotten::load(corpus.root())?;
+            Pipeline::new(config, crawler, archive, options.threads).without(forgotten)
         };
         let file = options.metrics.clone();
         let metrics = Metrics::new(pipeline.crawler().clone(), total - remaining, total, file);

@@ -17,6 +17,7 @@ mod crawl;
 mod demo;
 mod describe;
 mod export;
+mod forget;
 mod generate;
 mod import;
 mod pack;
@@ -52,6 +53,7 @@ enum Command {
     Audit(audit::Audit),
     Verify(verify::Verify),
     Repair(repair::Repair),
+    Forget(forget::Forget),
     Export(export::Export),
     Card(card::Card),
     Tokenizer(tokenizer::Tokenizer),
@@ -81,6 +83,7 @@ impl Cli {
             Command::Audit(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Repair(command) => command.run(),
+            Command::Forget(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Card(command) => command.run(),
             Command::Tokenizer(command) => command.run(),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{BuildConfig, differences};
 use crate::pack::Packed;
+use crate::staging::Staging;
 
 /// A corpus directory.
 #[derive(Debug, Clone)]
@@ -121,6 +122,7 @@ impl Corpus {
     ///
     /// If there is none, or it is broken.
     pub fn manifest(&self) -> Result<Manifest> {
+        self.refuse_pending()?;
         if !self.root.join("manifest.json").exists() {
             if self.state_folder().exists() {
                 bail!(
@@ -136,12 +138,23 @@ impl Corpus {
         Ok(Manifest::load(&self.root)?)
     }
 
+    fn refuse_pending(&self) -> Result<()> {
+        if Staging::is_pending(&self.root) {
+            bail!(
+                "`m3w forget` or `m3w repair` was stopped while it wrote to {}: give it again",
+                self.root.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Begins a run in the directory, or finds how far it has come.
     ///
     /// # Errors
     ///
     /// If the directory holds another run, or something else.
     pub fn begin(&self, run: &Run) -> Result<Standing> {
+        self.refuse_pending()?;
         if self.root.join("manifest.json").exists() {
             let manifest = Manifest::load(&self.root)?;
             let found: Run = serde_json::from_value(manifest.run.clone()).with_context(|| {

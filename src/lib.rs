@@ -26,6 +26,8 @@ pub mod config;
 pub mod corpus;
 pub mod crawl;
 pub mod demo;
+pub mod forget;
+pub mod forgotten;
 pub mod hashes;
 pub mod imported;
 pub mod index;

@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::archive::Archive;
 use crate::config::BuildConfig;
+use crate::forgotten::Forgotten;
 use crate::index::{Archived, WarcFile};
 use crate::interleaved::Wanted;
 use crate::journal::{ImageDrop, Measured, Outcome};
@@ -35,6 +36,7 @@ pub struct Pipeline {
     crawler: Crawler,
     pictures: Pictures,
     workers: Arc<Semaphore>,
+    forgotten: Arc<Forgotten>,
 }
 
 impl Pipeline {
@@ -54,6 +56,16 @@ impl Pipeline {
             crawler,
             pictures,
             workers,
+            forgotten: Arc::default(),
+        }
+    }
+
+    /// The same, but what is to be forgotten is not asked for, and not kept.
+    #[must_use]
+    pub fn without(self, forgotten: Forgotten) -> Self {
+        Self {
+            forgotten: Arc::new(forgotten),
+            ..self
         }
     }
 
@@ -71,6 +83,9 @@ impl Pipeline {
 
     /// Works on one input to its end.
     pub async fn run(&self, entry: Entry) -> Outcome {
+        if self.forgotten.has_text(&entry.text) {
+            return Forgotten::tombstone(entry.number, &entry.text);
+        }
         let mut outcome = Outcome::of(entry.number, entry.text);
         let document = match entry.item {
             Item::Pair(pair) => self.pair(*pair).await,
@@ -87,6 +102,8 @@ impl Pipeline {
             }
             Err(reason) => outcome.dropped = Some(reason),
         }
+        let (unit, least) = (self.config.unit(), self.config.filter.min_images);
+        self.forgotten.apply(&mut outcome, unit, least);
         outcome
     }
 
@@ -114,8 +131,25 @@ impl Pipeline {
             document.language.as_deref(),
             text,
         ))?;
+        let document = self.without_forgotten(document, dropped);
         let document = self.with_images(document, dropped).await;
-        self.enough_images(document)
+        enough_images(&document, self.config.filter.min_images)?;
+        Ok(document)
+    }
+
+    /// The document without the pictures that must not be asked for.
+    fn without_forgotten(
+        &self,
+        document: Document<Wanted>,
+        dropped: &mut Vec<ImageDrop>,
+    ) -> Document<Wanted> {
+        document.filter_map_images(|wanted| {
+            let is_forgotten = self.forgotten.has_reference(&wanted.reference);
+            if is_forgotten {
+                dropped.push(Forgotten::hidden_drop(wanted.reference.url.as_str()));
+            }
+            (!is_forgotten).then_some(wanted)
+        })
     }
 
     /// A document that came as one, with what its words say.
@@ -295,21 +329,25 @@ impl Pipeline {
             }
         })
     }
+}
 
-    fn enough_images(&self, document: Document<Image>) -> Result<Document<Image>, Reason> {
-        let images = document.images().count();
-        let least = self.config.filter.min_images;
-        if images < least {
-            #[expect(clippy::cast_precision_loss, reason = "a count to be read by people")]
-            let (measured, threshold) = (images as f64, least as f64);
-            return Err(Reason::measured(
-                "filter/too-few-images",
-                measured,
-                threshold,
-            ));
-        }
-        Ok(document)
+/// Whether a document has the images that it needs to stay.
+///
+/// # Errors
+///
+/// How many it has, where they are too few.
+pub(crate) fn enough_images(document: &Document<Image>, least: usize) -> Result<(), Reason> {
+    let images = document.images().count();
+    if images < least {
+        #[expect(clippy::cast_precision_loss, reason = "a count to be read by people")]
+        let (measured, threshold) = (images as f64, least as f64);
+        return Err(Reason::measured(
+            "filter/too-few-images",
+            measured,
+            threshold,
+        ));
     }
+    Ok(())
 }
 
 fn kept(verdict: Verdict) -> Result<(), Reason> {

@@ -117,7 +117,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// The part's outcomes with their documents, in input order, one at a time.
-    fn outcomes(&self) -> Result<impl Iterator<Item = Result<(Outcome, OutcomeLine)>>> {
+    pub(crate) fn outcomes(&self) -> Result<impl Iterator<Item = Result<(Outcome, OutcomeLine)>>> {
         let path = self.documents.clone();
         let mut documents = DocumentReader::open(&path)?;
         Ok(lines(&self.outcomes)?.map(move |line| {

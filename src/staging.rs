@@ -48,6 +48,12 @@ impl Staging {
         Ok(staging)
     }
 
+    /// Whether a call was cut short while it put files in their places: until another carries that
+    /// out, files and manifest do not belong together.
+    pub(crate) fn is_pending(root: &Path) -> bool {
+        root.join(FOLDER).join(MANIFEST_NAME).exists()
+    }
+
     /// Makes the folders that files are written to.
     pub(crate) fn prepare(&self) -> Result<()> {
         for parent in [&self.folder, &self.root] {

@@ -12,6 +12,7 @@ mod journeys {
     mod describing;
     mod determinism;
     mod errors;
+    mod forget;
     mod index;
     mod interleaved;
     mod interruption;

@@ -42,6 +42,16 @@ impl Tally {
         }
     }
 
+    /// Takes away the counts of `other`, which were added before; names of which none are left go.
+    pub fn take_away(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            if let Some(left) = self.0.get_mut(name) {
+                *left = left.saturating_sub(*count);
+            }
+        }
+        self.0.retain(|_, count| *count > 0);
+    }
+
     /// Names and counts, in the names' order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(name, count)| (name.as_str(), *count))

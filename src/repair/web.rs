@@ -15,6 +15,7 @@ use super::{LostReason, Repair};
 use crate::archive::Archive;
 use crate::build::{Places, Stopped, dispatch};
 use crate::config::BuildConfig;
+use crate::forgotten::Forgotten;
 use crate::journal::Outcome;
 use crate::pairs::Refusals;
 use crate::pipeline::Pipeline;
@@ -112,7 +113,9 @@ impl Repair<'_> {
                 };
                 let crawler = Crawler::with_archives(self.config.crawler.clone(), &archives)
                     .context("cannot start the crawler")?;
+                let forgotten = Forgotten::load(self.corpus.root())?;
                 Pipeline::new(Arc::clone(&self.config), crawler, archive, options.threads)
+                    .without(forgotten)
             };
             self.web = Some((runtime, pipeline));
         }
