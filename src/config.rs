@@ -74,6 +74,8 @@ pub struct FilterConfig {
     pub text: m3w_document::filter::text::Config,
     /// On each fetched image.
     pub image: m3w_document::filter::image::Config,
+    /// What is taken out of texts, before they are measured.
+    pub pii: m3w_document::filter::pii::Config,
     /// Fewest images of a document that stays; the paper keeps only pages with images.
     pub min_images: usize,
     /// Most images of a document; the rest are left out from the end.
@@ -88,6 +90,7 @@ impl Default for FilterConfig {
         Self {
             text: m3w_document::filter::text::Config::default(),
             image: m3w_document::filter::image::Config::default(),
+            pii: m3w_document::filter::pii::Config::default(),
             min_images: 1,
             max_images: 30,
             max_images_fetched: 200,

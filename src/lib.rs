@@ -50,6 +50,7 @@ pub mod seen;
 pub mod source;
 mod staging;
 pub mod summary;
+pub mod survival;
 pub mod trained;
 pub mod trainer;
 pub mod unit;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use m3w_crawler::warc::{self, WarcItem};
 use m3w_crawler::{Crawler, Page};
+use m3w_document::filter::pii;
 use m3w_document::{
-    ConsentSignal, Document, Image, ImageRef, Reason, Verdict, WarcLocation, filter,
+    ConsentSignal, Document, Element, Image, ImageRef, Reason, Verdict, WarcLocation, filter,
 };
 use m3w_dom_align::{Aligned, align};
 use tokio::sync::Semaphore;
@@ -154,8 +155,11 @@ impl Pipeline {
 
     /// A document that came as one, with what its words say.
     async fn measured(&self, mut document: Document<Wanted>) -> Result<Document<Wanted>, Reason> {
+        let pii = self.config.filter.pii;
         let work = move || {
+            let counts = scrub(&mut document, pii, |wanted| &mut wanted.reference);
             filter::text::measure(&mut document);
+            document.scores.extend(counts);
             document
         };
         let document = on_worker(&self.workers, work).await;
@@ -185,11 +189,12 @@ impl Pipeline {
         if let Some(first) = pictures.first() {
             kept(filter::image::verdict(first, &self.config.filter.image))?;
         }
-        Ok(Pair::document(
-            pair.media.into_url(),
-            pictures,
-            pair.caption,
-        ))
+        let (mut caption, mut counts) = (pair.caption, pii::Counts::default());
+        let config = self.config.filter.pii;
+        pii::scrub(&mut caption, config, &mut counts);
+        let mut document = Pair::document(pair.media.into_url(), pictures, caption);
+        document.scores.extend(scores(config, counts));
+        Ok(document)
     }
 
     /// An input as a page.
@@ -255,7 +260,10 @@ impl Pipeline {
         let (page, aligned) = on_worker(&self.workers, move || {
             let mut aligned = align(&page.html, &page.final_url, &config.align);
             if aligned.given_up.is_none() {
-                filter::text::measure(&mut aligned.document);
+                let document = &mut aligned.document;
+                let counts = scrub(document, config.filter.pii, |reference| reference);
+                filter::text::measure(document);
+                document.scores.extend(counts);
             }
             (page, aligned)
         })
@@ -352,6 +360,42 @@ pub(crate) fn enough_images(document: &Document<Image>, least: usize) -> Result<
 
 fn kept(verdict: Verdict) -> Result<(), Reason> {
     verdict.reason().map_or(Ok(()), Err)
+}
+
+/// Takes out of all that a document says what the settings name; their counts, as scores. URLs stay
+/// as they are, those of pictures above all.
+fn scrub<I>(
+    document: &mut Document<I>,
+    config: pii::Config,
+    reference: fn(&mut I) -> &mut ImageRef,
+) -> Vec<(String, f64)> {
+    let mut counts = pii::Counts::default();
+    let mut scrub = |text: &mut String| pii::scrub(text, config, &mut counts);
+    document.title.as_mut().map(&mut scrub);
+    for element in &mut document.elements {
+        match element {
+            Element::Text(text) => scrub(&mut text.content),
+            Element::Image(image) => {
+                let ImageRef {
+                    alt,
+                    title,
+                    caption,
+                    ..
+                } = reference(image);
+                [alt, title, caption]
+                    .into_iter()
+                    .flatten()
+                    .for_each(&mut scrub);
+            }
+        }
+    }
+    scores(config, counts)
+}
+
+fn scores(config: pii::Config, counts: pii::Counts) -> Vec<(String, f64)> {
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    let score = |(name, count): (&str, usize)| (name.to_owned(), count as f64);
+    config.counted(counts).into_iter().map(score).collect()
 }
 
 /// Runs work of the processor on a blocking thread when a worker is free; `None` if it panicked.

@@ -7,6 +7,7 @@
 
 mod journeys {
     mod clips;
+    mod consent;
     mod crawl;
     mod damage;
     mod describing;
