@@ -34,6 +34,9 @@ pub struct Run {
     pub input_sha256: String,
     /// Digest of the tokenizer that was given, if one was.
     pub tokenizer_sha256: Option<String>,
+    /// Digest of the block lists' content, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists_sha256: Option<String>,
     /// The configuration.
     pub config: BuildConfig,
 }
@@ -234,6 +237,14 @@ impl Corpus {
         if found.tokenizer_sha256 != run.tokenizer_sha256 {
             bail!(
                 "{} was built with another tokenizer: choose another --out, or the same tokenizer",
+                self.root.display()
+            );
+        }
+        if found.lists_sha256 != run.lists_sha256
+            && found.config.filter.block == run.config.filter.block
+        {
+            bail!(
+                "{} was built with other block lists: choose another --out, or restore the lists",
                 self.root.display()
             );
         }

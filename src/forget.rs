@@ -23,7 +23,8 @@ use tokio::sync::watch;
 use crate::build::{Stopped, shard_info};
 use crate::config::BuildConfig;
 use crate::corpus::{Corpus, file_entry};
-use crate::forgotten::{Forgotten, Key};
+use crate::forgotten::Forgotten;
+use crate::named::Key;
 use crate::outcomes::{OutcomeLine, lines};
 use crate::pack::{Packing, count_shard, pack_shard};
 use crate::progress::Progress;
@@ -120,7 +121,10 @@ pub fn forget(options: &ForgetOptions, stop: &watch::Receiver<bool>) -> Result<P
     );
     let config = run_of(&corpus)?.config;
     let mut forgotten = Forgotten::load(root)?;
-    options.keys.iter().for_each(|key| forgotten.insert(*key));
+    options
+        .keys
+        .iter()
+        .for_each(|key| forgotten.named.insert(*key));
     // The order is important: what is on the list cannot come back, whenever this is stopped.
     forgotten.save(root)?;
 
@@ -217,7 +221,7 @@ impl Forget<'_> {
     }
 
     fn count(&mut self, line: &OutcomeLine, document: Option<&Document<Image>>) {
-        let matches = self.forgotten.matches(&line.url, document);
+        let matches = self.forgotten.named.matches(&line.url, document);
         for key in &matches.page {
             if let Some(matched) = self.proof.matched.get_mut(key) {
                 matched.documents += 1;

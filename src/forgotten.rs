@@ -4,17 +4,14 @@
 //! each URL, domain and picture the SHA-256, a line each (`url 5f70...`). Whatever makes or remakes
 //! rows of the corpus asks it: a build that is opened again, a repair, `m3w verify`.
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use m3w_crawler::registrable_domain;
-use m3w_document::{Document, Image, ImageRef, Media, Reason, Sha256};
+use anyhow::{Context, Result};
+use m3w_document::{Document, Image, Reason, Sha256};
 use m3w_shards::write_atomically;
-use url::{Host, Url};
 
 use crate::journal::{ImageDrop, Measured, Outcome};
+use crate::named::{Key, Kind, Named};
 use crate::pipeline::enough_images;
 use crate::unit::Unit;
 
@@ -25,151 +22,12 @@ pub const FORGOTTEN: Reason = Reason::new("forget/asked");
 /// What stands before the hash of a URL that is no longer named.
 const HIDDEN: &str = "sha256:";
 
-/// What is told of a thing to be forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Its URL: of a page, as asked for or as answered, or of a picture.
-    Url,
-    /// The host it came from, or one above that.
-    Domain,
-    /// The hash of a picture's bytes, as fetched or as stored.
-    Sha256,
-}
-
-impl Kind {
-    const ALL: [Self; 3] = [Self::Url, Self::Domain, Self::Sha256];
-
-    /// Its name in lists and options.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Url => "url",
-            Self::Domain => "domain",
-            Self::Sha256 => "sha256",
-        }
-    }
-}
-
-/// One thing to be forgotten: what is told of it, and the hash of that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// What is told.
-    pub kind: Kind,
-    /// For a picture the hash of its bytes; otherwise that of the URL or domain as text.
-    pub sha256: Sha256,
-}
-
-impl Key {
-    /// A page or picture by its URL; what stands behind `#` does not count.
-    ///
-    /// # Errors
-    ///
-    /// If it is no absolute URL.
-    pub fn url(text: &str) -> Result<Self> {
-        let url = Url::parse(text).with_context(|| {
-            format!("`{text}` is no URL: give it whole, as https://example.org/page")
-        })?;
-        Ok(Self::of_url(&url))
-    }
-
-    /// All that came from a host or those below it.
-    ///
-    /// # Errors
-    ///
-    /// If it is no host, or one that nobody can own, as `co.uk`.
-    pub fn domain(text: &str) -> Result<Self> {
-        let url = Url::parse(&format!("http://{text}/"));
-        let host = url.iter().find_map(|url| {
-            let is_bare = url.path() == "/" && url.port().is_none() && url.username().is_empty();
-            url.host().filter(|_| is_bare && url.query().is_none())
-        });
-        match host {
-            Some(Host::Domain(name)) if registrable_domain(name).is_some() => {
-                Ok(Self::of_domain(name.trim_end_matches('.')))
-            }
-            Some(Host::Domain(name)) => {
-                bail!("`{name}` is shared by many owners: name a host below it, or forget by URL")
-            }
-            Some(address) => Ok(Self::of_domain(&address.to_string())),
-            None => bail!("`{text}` is no host: give its name alone, as example.org"),
-        }
-    }
-
-    /// A picture by the SHA-256 of its bytes, as they were fetched or as they are stored.
-    ///
-    /// # Errors
-    ///
-    /// If it is not 64 hexadecimal digits.
-    pub fn sha256(text: &str) -> Result<Self> {
-        let sha256 = text.to_ascii_lowercase().parse();
-        let sha256 = sha256.with_context(|| format!("`{text}` is no SHA-256"))?;
-        Ok(Self {
-            kind: Kind::Sha256,
-            sha256,
-        })
-    }
-
-    /// Any of them, told by its form: 64 hexadecimal digits, a URL, or else a domain.
-    ///
-    /// # Errors
-    ///
-    /// If it is none.
-    pub fn parse(text: &str) -> Result<Self> {
-        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            Self::sha256(text)
-        } else if text.contains("://") {
-            Self::url(text)
-        } else {
-            Self::domain(text)
-        }
-    }
-
-    fn of_url(url: &Url) -> Self {
-        // As a crawl asks for it: without a fragment and credentials. URLs that cannot have the
-        // latter have none.
-        let mut url = url.clone();
-        url.set_fragment(None);
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        Self {
-            kind: Kind::Url,
-            sha256: Sha256::of(url.as_str().as_bytes()),
-        }
-    }
-
-    fn of_domain(name: &str) -> Self {
-        Self {
-            kind: Kind::Domain,
-            sha256: Sha256::of(name.as_bytes()),
-        }
-    }
-
-    /// All keys by which what stands at `url` may be named.
-    fn all_of(url: &Url) -> Vec<Self> {
-        let mut keys = vec![Self::of_url(url)];
-        match url.host() {
-            Some(Host::Domain(name)) => {
-                let name = name.trim_end_matches('.');
-                let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
-                let names = std::iter::once(0).chain(starts).map(|start| &name[start..]);
-                keys.extend(names.map(Self::of_domain));
-            }
-            Some(address) => keys.push(Self::of_domain(&address.to_string())),
-            None => {}
-        }
-        keys
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.as_str(), self.sha256)
-    }
-}
-
-/// All that a corpus must not hold. Memory is some 50 bytes for each.
+/// All that a corpus must not hold.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Forgotten(BTreeSet<Key>);
+pub struct Forgotten {
+    /// What is named.
+    pub named: Named,
+}
 
 impl Forgotten {
     /// The list of the corpus in `root`; an empty one where there is none.
@@ -186,7 +44,7 @@ impl Forgotten {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let mut keys = BTreeSet::new();
+        let mut named = Named::default();
         for (number, line) in text.lines().enumerate() {
             let key = || {
                 let (kind, sha256) = line.split_once(' ')?;
@@ -202,9 +60,9 @@ impl Forgotten {
                     number + 1
                 )
             })?;
-            keys.insert(key);
+            named.insert(key);
         }
-        Ok(Self(keys))
+        Ok(Self { named })
     }
 
     /// Writes the list into `root`, whole or not at all.
@@ -213,55 +71,11 @@ impl Forgotten {
     ///
     /// If the disk refuses it.
     pub fn save(&self, root: &Path) -> Result<()> {
-        let lines: String = self.0.iter().map(|key| format!("{key}\n")).collect();
+        let lines: String = self.named.keys().map(|key| format!("{key}\n")).collect();
         Ok(write_atomically(
             &root.join(FORGOTTEN_NAME),
             lines.as_bytes(),
         )?)
-    }
-
-    /// Adds a thing.
-    pub fn insert(&mut self, key: Key) {
-        self.0.insert(key);
-    }
-
-    /// Whether nothing is to be forgotten.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether what stands there is to be forgotten.
-    #[must_use]
-    pub fn has_url(&self, url: &Url) -> bool {
-        !self.is_empty() && Key::all_of(url).iter().any(|key| self.0.contains(key))
-    }
-
-    /// The same of a URL as it stood in a list.
-    #[must_use]
-    pub fn has_text(&self, text: &str) -> bool {
-        !self.is_empty() && Url::parse(text.trim()).is_ok_and(|url| self.has_url(&url))
-    }
-
-    /// Whether one of a picture's own URLs, or that of the video it is from, is to be forgotten;
-    /// the page that it links to is not asked.
-    #[must_use]
-    pub fn has_reference(&self, reference: &ImageRef) -> bool {
-        !self.is_empty() && urls(reference).any(|url| self.has_url(url))
-    }
-
-    /// Whether a picture is to be forgotten, by its URLs or by its bytes.
-    #[must_use]
-    pub fn has_picture(&self, image: &Image) -> bool {
-        !self.is_empty()
-            && (hashes(image).iter().any(|key| self.0.contains(key))
-                || self.has_reference(&image.reference))
-    }
-
-    /// Whether a document is to be forgotten whole, whatever its pictures.
-    #[must_use]
-    pub fn has_page<I>(&self, document: &Document<I>) -> bool {
-        self.has_url(&document.url) || self.has_url(&document.final_url)
     }
 
     /// Whether anything of an outcome is to be forgotten.
@@ -272,12 +86,12 @@ impl Forgotten {
         dropped: &[ImageDrop],
         document: Option<&Document<Image>>,
     ) -> bool {
-        !self.is_empty()
-            && (self.has_text(text)
-                || dropped.iter().any(|drop| self.has_text(&drop.url))
+        !self.named.is_empty()
+            && (self.named.has_text(text)
+                || dropped.iter().any(|drop| self.named.has_text(&drop.url))
                 || document.is_some_and(|document| {
-                    self.has_page(document)
-                        || document.images().any(|image| self.has_picture(image))
+                    self.named.has_page(document)
+                        || document.images().any(|image| self.named.has_picture(image))
                 }))
     }
 
@@ -291,18 +105,18 @@ impl Forgotten {
         if !self.touches(&outcome.text, &outcome.images_dropped, document) {
             return;
         }
-        let goes = self.has_text(&outcome.text)
+        let goes = self.named.has_text(&outcome.text)
             || document.is_some_and(|document| {
-                self.has_page(document)
+                self.named.has_page(document)
                     || (unit == Unit::Pair
-                        && document.images().any(|image| self.has_picture(image)))
+                        && document.images().any(|image| self.named.has_picture(image)))
             });
         if goes {
             *outcome = Self::tombstone(outcome.input, &outcome.text);
             return;
         }
         for drop in &mut outcome.images_dropped {
-            if self.has_text(&drop.url) {
+            if self.named.has_text(&drop.url) {
                 *drop = Self::hidden_drop(&drop.url);
             }
         }
@@ -311,7 +125,7 @@ impl Forgotten {
         };
         let mut dropped = Vec::new();
         let document = document.filter_map_images(|image| {
-            let is_forgotten = self.has_picture(&image);
+            let is_forgotten = self.named.has_picture(&image);
             if is_forgotten {
                 dropped.push(Self::hidden_drop(image.reference.url.as_str()));
             }
@@ -345,62 +159,6 @@ impl Forgotten {
             reason: FORGOTTEN,
         }
     }
-
-    /// Those of the things that a document, or a line of a list of outcomes, was touched by: for
-    /// the whole of it, and for each of its pictures.
-    #[must_use]
-    pub fn matches(&self, text: &str, document: Option<&Document<Image>>) -> Matches {
-        let among = |keys: BTreeSet<Key>| -> BTreeSet<Key> {
-            keys.intersection(&self.0).copied().collect()
-        };
-        let mut page: BTreeSet<Key> = BTreeSet::new();
-        if let Ok(url) = Url::parse(text.trim()) {
-            page.extend(Key::all_of(&url));
-        }
-        if let Some(document) = document {
-            page.extend(Key::all_of(&document.url));
-            page.extend(Key::all_of(&document.final_url));
-        }
-        Matches {
-            page: among(page),
-            pictures: document
-                .iter()
-                .flat_map(|document| document.images())
-                .map(|image| {
-                    let by_url = urls(&image.reference).flat_map(Key::all_of);
-                    among(by_url.chain(hashes(image)).collect())
-                })
-                .collect(),
-        }
-    }
-}
-
-/// What is to be forgotten of one document, and by which of the things named.
-#[derive(Debug, Default)]
-pub struct Matches {
-    /// Those that name the page.
-    pub page: BTreeSet<Key>,
-    /// For each of its pictures those that name it.
-    pub pictures: Vec<BTreeSet<Key>>,
-}
-
-/// The URLs that a picture may be known by.
-fn urls(reference: &ImageRef) -> impl Iterator<Item = &Url> {
-    let source = match &reference.media {
-        Media::Video { source } => source.as_ref(),
-        Media::Frame { source } => Some(source),
-        Media::Image | Media::Animation => None,
-    };
-    std::iter::once(&reference.url)
-        .chain(&reference.alternatives)
-        .chain(source)
-}
-
-fn hashes(image: &Image) -> [Key; 2] {
-    [image.sha256_fetched, image.sha256_stored].map(|sha256| Key {
-        kind: Kind::Sha256,
-        sha256,
-    })
 }
 
 /// A URL that is no longer named: who knows it can tell that it was this one.
@@ -409,4 +167,105 @@ fn hidden(text: &str) -> String {
         return text.to_owned();
     }
     format!("{HIDDEN}{}", Sha256::of(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use m3w_document::{Element, Format, ImageRef, Text};
+    use proptest::prelude::*;
+    use url::Url;
+
+    use super::*;
+
+    fn url(host: u8, path: u8) -> Url {
+        Url::parse(&format!("https://h{host}.test/{path}")).unwrap()
+    }
+
+    fn image(host: u8, path: u8) -> Image {
+        let bytes = [path];
+        Image {
+            reference: ImageRef::new(url(host, path)),
+            bytes: Arc::from(bytes),
+            format: Format::Png,
+            width_px: 1,
+            height_px: 1,
+            fetched_width_px: 1,
+            fetched_height_px: 1,
+            sha256_fetched: Sha256::of(&bytes),
+            sha256_stored: Sha256::of(&bytes),
+            dhash: 0,
+            consent: Vec::new(),
+        }
+    }
+
+    fn key(kind: u8, host: u8, path: u8) -> Key {
+        match kind {
+            0 => Key::url(url(host, path).as_str()),
+            1 => Key::domain(&format!("h{host}.test")),
+            _ => Key::sha256(&Sha256::of(&[path]).to_string()),
+        }
+        .unwrap()
+    }
+
+    fn copy(outcome: &Outcome) -> Outcome {
+        Outcome {
+            input: outcome.input,
+            text: outcome.text.clone(),
+            dropped: outcome.dropped.clone(),
+            measured: outcome.measured.clone(),
+            images_dropped: outcome.images_dropped.clone(),
+            document: outcome.document.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn done_twice_it_is_as_done_once_and_nothing_named_is_left(
+            page in (0_u8..4, 0_u8..4),
+            images in prop::collection::vec((0_u8..4, 0_u8..4), 0..4),
+            keys in prop::collection::vec((0_u8..3, 0_u8..4, 0_u8..4), 0..3),
+            least in 0_usize..3,
+            is_pair: bool,
+        ) {
+            let unit = if is_pair { Unit::Pair } else { Unit::Page };
+            let mut forgotten = Forgotten::default();
+            for (kind, host, path) in keys {
+                forgotten.named.insert(key(kind, host, path));
+            }
+            let page = url(page.0, page.1);
+            let mut document = Document::new(page.clone());
+            document.elements.push(Element::Text(Text::paragraph("words")));
+            let images = images.into_iter().map(|(host, path)| Element::Image(image(host, path)));
+            document.elements.extend(images);
+            let mut outcome = Outcome {
+                document: Some(document),
+                ..Outcome::of(3, page.to_string())
+            };
+            forgotten.apply(&mut outcome, unit, least);
+            let once = copy(&outcome);
+            prop_assert!(!forgotten.touches(&once.text, &once.images_dropped, once.document.as_ref()));
+            forgotten.apply(&mut outcome, unit, least);
+            prop_assert_eq!(outcome, once);
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_as_it_was_written_and_a_damaged_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(
+            Forgotten::load(folder.path()).unwrap(),
+            Forgotten::default()
+        );
+        let mut forgotten = Forgotten::default();
+        for kind in 0..3 {
+            forgotten.named.insert(key(kind, 1, 2));
+        }
+        forgotten.save(folder.path()).unwrap();
+        assert_eq!(Forgotten::load(folder.path()).unwrap(), forgotten);
+        std::fs::write(folder.path().join(FORGOTTEN_NAME), "url 12\n").unwrap();
+        let said = Forgotten::load(folder.path()).unwrap_err().to_string();
+        assert!(said.contains("forgotten.txt, line 1"), "{said}");
+    }
 }

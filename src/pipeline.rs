@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::archive::Archive;
+use crate::block_list::{BLOCKED, BlockList};
 use crate::config::BuildConfig;
 use crate::forgotten::Forgotten;
 use crate::index::{Archived, WarcFile};
@@ -38,6 +39,7 @@ pub struct Pipeline {
     pictures: Pictures,
     workers: Arc<Semaphore>,
     forgotten: Arc<Forgotten>,
+    blocked: Arc<BlockList>,
 }
 
 impl Pipeline {
@@ -58,6 +60,7 @@ impl Pipeline {
             pictures,
             workers,
             forgotten: Arc::default(),
+            blocked: Arc::default(),
         }
     }
 
@@ -66,6 +69,15 @@ impl Pipeline {
     pub fn without(self, forgotten: Forgotten) -> Self {
         Self {
             forgotten: Arc::new(forgotten),
+            ..self
+        }
+    }
+
+    /// The same, but what is shut out is not asked for, and not kept.
+    #[must_use]
+    pub fn blocking(self, blocked: BlockList) -> Self {
+        Self {
+            blocked: Arc::new(blocked),
             ..self
         }
     }
@@ -84,10 +96,14 @@ impl Pipeline {
 
     /// Works on one input to its end.
     pub async fn run(&self, entry: Entry) -> Outcome {
-        if self.forgotten.has_text(&entry.text) {
+        if self.forgotten.named.has_text(&entry.text) {
             return Forgotten::tombstone(entry.number, &entry.text);
         }
         let mut outcome = Outcome::of(entry.number, entry.text);
+        if self.blocked.named().has_text(&outcome.text) {
+            outcome.dropped = Some(BLOCKED);
+            return outcome;
+        }
         let document = match entry.item {
             Item::Pair(pair) => self.pair(*pair).await,
             item => {
@@ -125,6 +141,9 @@ impl Pipeline {
                 document.filter_map_images(|reference| Some(Wanted::from(reference)))
             }
         };
+        if self.blocked.named().has_page(&document) {
+            return Err(BLOCKED);
+        }
         *measured = Measured::of(&document);
         let text = &self.config.filter.text;
         kept(filter::text::verdict(
@@ -132,24 +151,40 @@ impl Pipeline {
             document.language.as_deref(),
             text,
         ))?;
-        let document = self.without_forgotten(document, dropped);
+        let document = self.without_closed(document, dropped);
         let document = self.with_images(document, dropped).await;
         enough_images(&document, self.config.filter.min_images)?;
         Ok(document)
     }
 
+    /// Whether a picture stays.
+    fn judged(&self, image: &Image) -> Result<(), Reason> {
+        if self.blocked.has_picture(image) {
+            return Err(BLOCKED);
+        }
+        kept(filter::image::verdict(image, &self.config.filter.image))
+    }
+
     /// The document without the pictures that must not be asked for.
-    fn without_forgotten(
+    fn without_closed(
         &self,
         document: Document<Wanted>,
         dropped: &mut Vec<ImageDrop>,
     ) -> Document<Wanted> {
         document.filter_map_images(|wanted| {
-            let is_forgotten = self.forgotten.has_reference(&wanted.reference);
-            if is_forgotten {
-                dropped.push(Forgotten::hidden_drop(wanted.reference.url.as_str()));
-            }
-            (!is_forgotten).then_some(wanted)
+            let reference = &wanted.reference;
+            let drop = if self.forgotten.named.has_reference(reference) {
+                Forgotten::hidden_drop(reference.url.as_str())
+            } else if self.blocked.named().has_reference(reference) {
+                ImageDrop {
+                    url: shown_url(&reference.url),
+                    reason: BLOCKED,
+                }
+            } else {
+                return Some(wanted);
+            };
+            dropped.push(drop);
+            None
         })
     }
 
@@ -187,7 +222,7 @@ impl Pipeline {
         };
         // Frames have one size.
         if let Some(first) = pictures.first() {
-            kept(filter::image::verdict(first, &self.config.filter.image))?;
+            self.judged(first)?;
         }
         let (mut caption, mut counts) = (pair.caption, pii::Counts::default());
         let config = self.config.filter.pii;
@@ -317,7 +352,7 @@ impl Pipeline {
             rest = behind;
             for picture in self.pictures.fetch_all(next.to_vec()).await {
                 let verdict = picture.and_then(|image| {
-                    kept(filter::image::verdict(&image, &self.config.filter.image))?;
+                    self.judged(&image)?;
                     Ok(image)
                 });
                 kept_images += usize::from(verdict.is_ok());

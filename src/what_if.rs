@@ -60,8 +60,11 @@ pub fn with_filters(
         assign(&mut settings, assignment)?;
     }
     let section = settings.get("filter").and_then(toml::Value::as_table);
-    if section.is_some_and(|section| section.contains_key("pii")) {
-        bail!("`filter.pii` decides how texts are stored, and needs another build");
+    let decides = |key: &&str| section.is_some_and(|section| section.contains_key(*key));
+    if let Some(key) = ["pii", "block"].iter().find(|key| decides(key)) {
+        bail!(
+            "`filter.{key}` decides what is fetched and how it is stored, and needs another build"
+        );
     }
     if let Some(key) = settings.keys().find(|key| *key != "filter") {
         bail!(

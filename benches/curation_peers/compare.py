@@ -10,7 +10,8 @@ program's, datatrove's that of its two Gopher filters, FineWeb's and C4's on the
 which stops at the first rule that drops a text, while ours measures all. Both are processor time.
 
 OBELICS' measures are compared with its program's expressions, written anew here over our reading of a
-letter; the time of those is not counted on datatrove's side. Sentences are told otherwise by each side
+letter (in scripts whose vowels are signs on letters Python has another one: `special_characters` and
+`punctuation` differ there); the time of those is not counted on datatrove's side. Sentences are told otherwise by each side
 (C4's rule), so only what follows from their number is compared.
 """
 import collections

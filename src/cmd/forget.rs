@@ -9,7 +9,7 @@ use m3w_shards::MANIFEST_NAME;
 
 use super::stop_on_interrupt;
 use crate::forget::{ForgetOptions, forget};
-use crate::forgotten::Key;
+use crate::named::Key;
 
 /// Take pages, pictures or whole domains out of a finished corpus, for good
 ///
@@ -87,15 +87,14 @@ impl Forget {
     /// What is named, as it was written.
     fn named(&self) -> Result<Vec<(String, Key)>> {
         let mut named = Vec::new();
-        let kinds: [(&[String], fn(&str) -> Result<Key>); 3] = [
-            (&self.url, Key::url),
-            (&self.domain, Key::domain),
-            (&self.sha256, Key::sha256),
-        ];
-        for (texts, key) in kinds {
-            for text in texts {
-                named.push((text.clone(), key(text)?));
-            }
+        for text in &self.url {
+            named.push((text.clone(), Key::url(text)?));
+        }
+        for text in &self.domain {
+            named.push((text.clone(), Key::domain(text)?));
+        }
+        for text in &self.sha256 {
+            named.push((text.clone(), Key::sha256(text)?));
         }
         for path in &self.list {
             let text = std::fs::read_to_string(path)

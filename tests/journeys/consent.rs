@@ -204,3 +204,58 @@ fn statistics_tell_what_went_with_examples() {
         .unwrap();
     assert_eq!(few["examples"][0]["threshold"], 2.0);
 }
+
+#[test]
+fn what_a_list_names_is_not_asked_for_and_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let [hosts, pictures] = ["hosts.gz", "pictures"].map(|name| folder.path().join(name));
+    let sha256 = m3w::document::Sha256::of(&picture(1, 96));
+    std::fs::write(&pictures, format!("# known\n{sha256}\nexample.org\n")).unwrap();
+    let file = std::fs::File::create(&hosts).unwrap();
+    let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+    gz.write_all(b"github.io\n127.0.0.1\n").unwrap();
+    gz.finish().unwrap();
+    let lists = |path: &Path| format!("filter.block.lists=['{}']", path.display());
+
+    let by_picture = Corpus::build(&[&lists(&pictures)]);
+    let first = &by_picture.outcomes()[0];
+    assert_eq!(
+        first.dropped.as_ref().unwrap().name,
+        "filter/too-few-images"
+    );
+    let blocked = first
+        .images_dropped
+        .iter()
+        .find(|drop| drop.reason.name == "filter/blocked");
+    assert!(blocked.unwrap().url.contains("/picture/1"), "{first:?}");
+
+    let by_host = Corpus::build(&[&lists(&hosts)]);
+    for line in by_host.outcomes() {
+        assert_eq!(line.dropped.unwrap().name, "filter/blocked");
+    }
+
+    // The lists are part of what the corpus was built with.
+    std::fs::write(&pictures, "no list\n").unwrap();
+    let list = by_picture.root.with_file_name("urls.txt");
+    let [list, out] = [&list, &by_picture.root].map(|path| path.display().to_string());
+    let settings = [
+        &lists(&pictures),
+        "crawler.allow_private_addresses=true",
+        "crawler.delay_ms=0",
+        "vocabulary_size=400",
+    ];
+    let mut arguments = vec!["build", "--urls", &list, "--out", &out];
+    for setting in settings {
+        arguments.extend(["--set", setting]);
+    }
+    let said = super::site::complaint(&arguments);
+    assert!(said.contains("built with other block lists"), "{said}");
+    let other = by_picture.root.with_file_name("other");
+    let other = other.display().to_string();
+    arguments[4] = &other;
+    let said = super::site::complaint(&arguments);
+    assert!(
+        said.contains("pictures, line 1: `no list` is no host"),
+        "{said}"
+    );
+}

@@ -2,7 +2,7 @@
 //!
 //! Source: Raffel et al. 2020 (JMLR 21, section 2.2), with the readings of `datatrove`, by which
 //! FineWeb applied them: at least three words to a line, of a page at least five sentences in the
-//! lines that stay; citations as `[3]` are taken out before the end of a line is looked at; of lines
+//! lines that stay (the paper's last version has five words and three sentences); citations as `[3]` are taken out before the end of a line is looked at; of lines
 //! that go for their end or their length nothing more is asked. C4 rewrites texts to the lines that
 //! stay; here they are counted, and the text stays as it is.
 //!

@@ -137,20 +137,27 @@ enum Kind {
 fn found(text: &str, before: Option<char>, config: Config) -> Option<(Kind, usize)> {
     let first = *text.as_bytes().first()?;
     let is_free = !before.is_some_and(char::is_alphanumeric);
-    if config.cards && is_free && first.is_ascii_digit() && !matches!(before, Some('.' | '-')) {
-        if let Some(length) = card(text) {
-            return Some((Kind::Card, length));
-        }
+    if config.cards
+        && is_free
+        && first.is_ascii_digit()
+        && !matches!(before, Some('.' | '-'))
+        && let Some(length) = card(text)
+    {
+        return Some((Kind::Card, length));
     }
-    if config.ip_addresses && is_free && !matches!(before, Some('.' | ':')) {
-        if let Some(length) = ip_address(text) {
-            return Some((Kind::Ip, length));
-        }
+    if config.ip_addresses
+        && is_free
+        && !matches!(before, Some('.' | ':'))
+        && let Some(length) = ip_address(text)
+    {
+        return Some((Kind::Ip, length));
     }
-    if config.phones && is_free && !matches!(before, Some('.' | '-' | '+' | '/')) {
-        if let Some(length) = phone(text) {
-            return Some((Kind::Phone, length));
-        }
+    if config.phones
+        && is_free
+        && !matches!(before, Some('.' | '-' | '+' | '/'))
+        && let Some(length) = phone(text)
+    {
+        return Some((Kind::Phone, length));
     }
     if config.emails && is_local(first) && !before.is_some_and(is_within_local) {
         return email(text).map(|length| (Kind::Email, length));
