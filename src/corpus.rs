@@ -6,6 +6,7 @@
 //! DIR/documents/part-00000.parquet     pages, whole
 //! DIR/sequences/part-00000.parquet     training rows
 //! DIR/outcomes/part-00000.jsonl        what became of each input and each image, and why
+//! DIR/forgotten.txt                    hashes of what was asked to be forgotten, if anything was
 //! DIR/.m3w/                            only while a build is under way
 //! ```
 
