@@ -23,6 +23,7 @@ mod pack;
 mod pairs;
 mod repair;
 mod run;
+mod score;
 mod stats;
 mod tokenizer;
 mod train;
@@ -59,6 +60,7 @@ enum Command {
     Describe(describe::Describe),
     Import(import::Import),
     Generate(generate::Generate),
+    Score(score::Score),
 }
 
 impl Cli {
@@ -88,6 +90,7 @@ impl Cli {
             Command::Describe(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Generate(command) => command.run(),
+            Command::Score(command) => command.run(),
         }
     }
 }

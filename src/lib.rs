@@ -26,6 +26,7 @@ pub mod config;
 pub mod corpus;
 pub mod crawl;
 pub mod demo;
+pub mod evaluate;
 pub mod hashes;
 pub mod imported;
 pub mod index;

@@ -22,6 +22,7 @@ mod journeys {
     mod replay;
     mod retry;
     mod road;
+    mod scoring;
     mod site;
     mod stored_pages;
     mod video_programs;
