@@ -16,6 +16,7 @@ mod card;
 mod crawl;
 mod demo;
 mod describe;
+mod eval;
 mod export;
 mod generate;
 mod import;
@@ -61,6 +62,7 @@ enum Command {
     Import(import::Import),
     Generate(generate::Generate),
     Score(score::Score),
+    Eval(eval::Eval),
 }
 
 impl Cli {
@@ -91,6 +93,7 @@ impl Cli {
             Command::Import(command) => command.run(),
             Command::Generate(command) => command.run(),
             Command::Score(command) => command.run(),
+            Command::Eval(command) => command.run(),
         }
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod journeys {
+    mod benchmarks;
     mod clips;
     mod crawl;
     mod damage;

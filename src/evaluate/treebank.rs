@@ -6,6 +6,8 @@
 //! what stands behind a word counts as part of the match though it is read again. The rules are in
 //! [`rules`]; here is what drives them.
 
+mod actions;
+mod forms;
 mod rules;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +15,8 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::util::primitives::PatternID;
 use regex_automata::{Anchored, MatchKind, util::start};
 
-use rules::{Action, Behind, Rule, rules};
+use actions::{Action, Made};
+use rules::{Behind, Rule, rules};
 
 /// Tokens that `coco-caption` takes for punctuation and drops (`ptbtokenizer.py`).
 ///
@@ -110,9 +113,9 @@ impl Treebank {
             let (token, read) = rule.action.apply(&text[at..end], &mut word);
             at += read;
             match token {
-                rules::Made::Nothing => {}
-                rules::Made::Line => emit(Token::Line),
-                rules::Made::Word => {
+                Made::Nothing => {}
+                Made::Line => emit(Token::Line),
+                Made::Word => {
                     lower(&mut word);
                     if !PUNCTUATION.contains(&word.as_str()) {
                         emit(Token::Word(&word));
