@@ -89,12 +89,12 @@ fn pieces(pictures: &[impl AsRef<Path>], prompt: &str) -> Result<Vec<Piece>> {
 }
 
 /// The prompt as ids, `<EOC>` before each picture as in training.
-fn prompt_tokens(trained: &TrainedModel, pieces: &[Piece]) -> Result<Vec<u32>> {
+pub(crate) fn prompt_tokens(trained: &TrainedModel, pieces: &[Piece]) -> Result<Vec<u32>> {
     let tokenizer = &trained.tokenizer;
     let mut tokens = Vec::new();
     for piece in pieces {
         match piece {
-            Piece::Picture(_) | Piece::Video(_) | Piece::Frames(_) => {
+            Piece::Picture(_) | Piece::Sent(_) | Piece::Video(_) | Piece::Frames(_) => {
                 if trained.begins_with_end_of_chunk() || !tokens.is_empty() {
                     tokens.push(tokenizer.eoc_id());
                 }

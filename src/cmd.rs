@@ -13,6 +13,7 @@ mod align;
 mod audit;
 mod build;
 mod card;
+mod chat;
 mod crawl;
 mod demo;
 mod describe;
@@ -25,6 +26,7 @@ mod pairs;
 mod repair;
 mod run;
 mod score;
+mod serve;
 mod stats;
 mod tokenizer;
 mod train;
@@ -63,6 +65,8 @@ enum Command {
     Generate(generate::Generate),
     Score(score::Score),
     Eval(eval::Eval),
+    Chat(chat::Chat),
+    Serve(serve::Serve),
 }
 
 impl Cli {
@@ -94,6 +98,8 @@ impl Cli {
             Command::Generate(command) => command.run(),
             Command::Score(command) => command.run(),
             Command::Eval(command) => command.run(),
+            Command::Chat(command) => command.run(),
+            Command::Serve(command) => command.run(),
         }
     }
 }

@@ -46,6 +46,7 @@ pub mod prompt;
 pub mod repair;
 pub mod retry;
 pub mod seen;
+pub mod serve;
 pub mod source;
 pub mod summary;
 pub mod trained;

@@ -13,6 +13,7 @@ mod journeys {
     mod describing;
     mod determinism;
     mod errors;
+    mod few_shot;
     mod index;
     mod interleaved;
     mod interruption;

@@ -146,7 +146,7 @@ impl Generate {
         }
         let pictures = pieces.iter().map(|piece| match piece {
             Piece::Picture(path) => Some(path),
-            Piece::Video(_) | Piece::Frames(_) | Piece::Text(_) => None,
+            Piece::Sent(_) | Piece::Video(_) | Piece::Frames(_) | Piece::Text(_) => None,
         });
         let pictures: Option<Vec<&PathBuf>> = pictures.collect();
         let text = match pictures {
