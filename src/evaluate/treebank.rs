@@ -4,7 +4,7 @@
 //! Scores of published captions depend on every corner of that tokenizer, so its effect is kept to
 //! the letter: the longest rule that matches at a place wins, the earlier one of equal length, and
 //! what stands behind a word counts as part of the match though it is read again. The rules are in
-//! [`rules`]; here is what drives them.
+//! `treebank/rules.rs`; here is what drives them.
 
 mod actions;
 mod forms;
