@@ -88,22 +88,32 @@ fn pieces(pictures: &[impl AsRef<Path>], prompt: &str) -> Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// The prompt as ids, `<EOC>` before each picture as in training.
-fn prompt_tokens(trained: &TrainedModel, pieces: &[Piece]) -> Result<Vec<u32>> {
+/// The prompt as ids, as rows are in training: `<BOS>` first, `<EOC>` before each picture. An imported
+/// model has neither before its first picture.
+pub(crate) fn prompt_tokens(trained: &TrainedModel, pieces: &[Piece]) -> Result<Vec<u32>> {
     let tokenizer = &trained.tokenizer;
     let mut tokens = Vec::new();
+    let mut has_content = false;
+    if trained.begins_as_rows() {
+        tokens.push(tokenizer.bos_id());
+    }
     for piece in pieces {
         match piece {
-            Piece::Picture(_) | Piece::Video(_) | Piece::Frames(_) => {
-                if trained.begins_with_end_of_chunk() || !tokens.is_empty() {
+            Piece::Picture(_) | Piece::Sent(_) | Piece::Video(_) | Piece::Frames(_) => {
+                if !tokens.is_empty() {
                     tokens.push(tokenizer.eoc_id());
                 }
                 tokens.push(tokenizer.image_id());
+                has_content = true;
             }
-            Piece::Text(text) => tokens.extend(tokenizer.encode_text(text)?),
+            Piece::Text(text) => {
+                let words = tokenizer.encode_text(text)?;
+                has_content |= !words.is_empty();
+                tokens.extend(words);
+            }
         }
     }
-    if tokens.is_empty() {
+    if !has_content {
         bail!(
             "there is nothing to go on from: give --prompt, --prompt-file, --text, --image or --video"
         );

@@ -22,8 +22,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::archive::Archive;
 use crate::bits::Bits;
+use crate::block_list::{self, BlockList};
 use crate::config::BuildConfig;
 use crate::corpus::{Corpus, Part, Run, Standing};
+use crate::forgotten::Forgotten;
 use crate::journal::Outcome;
 use crate::metrics::Metrics;
 use crate::pack::{self, Packing};
@@ -113,6 +115,8 @@ pub fn build(options: &BuildOptions, stop: &watch::Receiver<bool>) -> Result<Man
     let run = Run {
         input_sha256: options.source.digest()?.to_string(),
         tokenizer_sha256: given.as_deref().map(|bytes| Sha256::of(bytes).to_string()),
+        lists_sha256: block_list::digest(&options.config.filter.block)?
+            .map(|hash| hash.to_string()),
         config: options.config.clone(),
     };
     let survey = survey(options)?;
@@ -230,7 +234,11 @@ fn collect_documents(
             let settings = options.config.crawler.clone();
             let crawler = Crawler::with_archives(settings, &options.archives)
                 .context("cannot start the crawler")?;
+            let blocked = BlockList::open(&config.filter.block)?;
+            let forgotten = Forgotten::load(corpus.root())?;
             Pipeline::new(config, crawler, archive, options.threads)
+                .without(forgotten)
+                .blocking(blocked)
         };
         let file = options.metrics.clone();
         let metrics = Metrics::new(pipeline.crawler().clone(), total - remaining, total, file);

@@ -13,17 +13,24 @@ mod align;
 mod audit;
 mod build;
 mod card;
+mod chat;
 mod crawl;
+mod dedup;
 mod demo;
 mod describe;
+mod eval;
 mod export;
+mod forget;
 mod generate;
 mod import;
 mod pack;
 mod pairs;
 mod pretrain;
 mod repair;
+mod report;
 mod run;
+mod score;
+mod serve;
 mod stats;
 mod tokenizer;
 mod train;
@@ -46,6 +53,7 @@ enum Command {
     Build(build::Build),
     Pairs(pairs::Pairs),
     Align(align::Align),
+    Dedup(dedup::Dedup),
     Pack(pack::Pack),
     Stats(stats::Stats),
     WhatIf(what_if::WhatIf),
@@ -53,14 +61,20 @@ enum Command {
     Audit(audit::Audit),
     Verify(verify::Verify),
     Repair(repair::Repair),
+    Forget(forget::Forget),
     Export(export::Export),
     Card(card::Card),
     Tokenizer(tokenizer::Tokenizer),
     Pretrain(pretrain::Pretrain),
     Train(train::Train),
+    Report(report::Report),
     Describe(describe::Describe),
     Import(import::Import),
     Generate(generate::Generate),
+    Score(score::Score),
+    Eval(eval::Eval),
+    Chat(chat::Chat),
+    Serve(serve::Serve),
 }
 
 impl Cli {
@@ -76,6 +90,7 @@ impl Cli {
             Command::Build(command) => command.run(),
             Command::Pairs(command) => command.run(),
             Command::Align(command) => command.run(),
+            Command::Dedup(command) => command.run(),
             Command::Pack(command) => command.run(),
             Command::Stats(command) => command.run(),
             Command::WhatIf(command) => command.run(),
@@ -83,14 +98,20 @@ impl Cli {
             Command::Audit(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Repair(command) => command.run(),
+            Command::Forget(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Card(command) => command.run(),
             Command::Tokenizer(command) => command.run(),
             Command::Pretrain(command) => command.run(),
             Command::Train(command) => command.run(),
+            Command::Report(command) => command.run(),
             Command::Describe(command) => command.run(),
             Command::Import(command) => command.run(),
             Command::Generate(command) => command.run(),
+            Command::Score(command) => command.run(),
+            Command::Eval(command) => command.run(),
+            Command::Chat(command) => command.run(),
+            Command::Serve(command) => command.run(),
         }
     }
 }

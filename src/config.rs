@@ -74,6 +74,10 @@ pub struct FilterConfig {
     pub text: m3w_document::filter::text::Config,
     /// On each fetched image.
     pub image: m3w_document::filter::image::Config,
+    /// What is shut out, by lists.
+    pub block: crate::block_list::BlockConfig,
+    /// What is taken out of texts, before they are measured.
+    pub pii: m3w_document::filter::pii::Config,
     /// Fewest images of a document that stays; the paper keeps only pages with images.
     pub min_images: usize,
     /// Most images of a document; the rest are left out from the end.
@@ -88,6 +92,8 @@ impl Default for FilterConfig {
         Self {
             text: m3w_document::filter::text::Config::default(),
             image: m3w_document::filter::image::Config::default(),
+            block: crate::block_list::BlockConfig::default(),
+            pii: m3w_document::filter::pii::Config::default(),
             min_images: 1,
             max_images: 30,
             max_images_fetched: 200,
@@ -283,6 +289,16 @@ mod tests {
         let file: toml::Table = text.parse().unwrap();
         let defaults = toml::Table::try_from(BuildConfig::default()).unwrap();
         assert_eq!(differences(&file, &defaults), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_preset_has_settings_that_exist() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        for name in ["m3w", "fineweb", "obelics", "c4", "none"] {
+            let path = folder.join(format!("{name}.toml"));
+            let config: BuildConfig = load(Some(&path), &[]).unwrap();
+            assert_ne!(config, BuildConfig::default(), "{name}");
+        }
     }
 
     #[test]

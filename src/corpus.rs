@@ -6,6 +6,7 @@
 //! DIR/documents/part-00000.parquet     pages, whole
 //! DIR/sequences/part-00000.parquet     training rows
 //! DIR/outcomes/part-00000.jsonl        what became of each input and each image, and why
+//! DIR/forgotten.txt                    hashes of what was asked to be forgotten, if anything was
 //! DIR/.m3w/                            only while a build is under way
 //! ```
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{BuildConfig, differences};
 use crate::pack::Packed;
+use crate::staging::Staging;
 
 /// A corpus directory.
 #[derive(Debug, Clone)]
@@ -33,6 +35,9 @@ pub struct Run {
     pub input_sha256: String,
     /// Digest of the tokenizer that was given, if one was.
     pub tokenizer_sha256: Option<String>,
+    /// Digest of the block lists' content, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists_sha256: Option<String>,
     /// The configuration.
     pub config: BuildConfig,
 }
@@ -121,6 +126,7 @@ impl Corpus {
     ///
     /// If there is none, or it is broken.
     pub fn manifest(&self) -> Result<Manifest> {
+        self.refuse_pending()?;
         if !self.root.join("manifest.json").exists() {
             if self.state_folder().exists() {
                 bail!(
@@ -136,12 +142,23 @@ impl Corpus {
         Ok(Manifest::load(&self.root)?)
     }
 
+    fn refuse_pending(&self) -> Result<()> {
+        if let Some(command) = Staging::pending(&self.root) {
+            bail!(
+                "`m3w {command}` was stopped while it wrote to {}: give it again",
+                self.root.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Begins a run in the directory, or finds how far it has come.
     ///
     /// # Errors
     ///
     /// If the directory holds another run, or something else.
     pub fn begin(&self, run: &Run) -> Result<Standing> {
+        self.refuse_pending()?;
         if self.root.join("manifest.json").exists() {
             let manifest = Manifest::load(&self.root)?;
             let found: Run = serde_json::from_value(manifest.run.clone()).with_context(|| {
@@ -221,6 +238,14 @@ impl Corpus {
         if found.tokenizer_sha256 != run.tokenizer_sha256 {
             bail!(
                 "{} was built with another tokenizer: choose another --out, or the same tokenizer",
+                self.root.display()
+            );
+        }
+        if found.lists_sha256 != run.lists_sha256
+            && found.config.filter.block == run.config.filter.block
+        {
+            bail!(
+                "{} was built with other block lists: choose another --out, or restore the lists",
                 self.root.display()
             );
         }

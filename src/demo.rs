@@ -19,7 +19,7 @@ use crate::corpus::Corpus;
 use crate::pairs::{Kind, PairSource, PairsConfig};
 use crate::source::Source;
 use crate::trained::TrainedModel;
-use crate::trainer::{DatasetConfig, TrainFile, TrainOptions, TrainResult, train};
+use crate::trainer::{DatasetConfig, Launch, TrainFile, TrainOptions, TrainResult, train};
 use crate::view::{ViewOptions, write_report};
 
 mod site_server;
@@ -165,6 +165,7 @@ pub fn train_tiny(
         file,
         data: None,
         out: out.join("run"),
+        launch: Launch::default(),
         is_quiet: false,
     };
     train(&options, stop)

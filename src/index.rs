@@ -149,6 +149,7 @@ impl Fields {
                 },
                 measured: None,
                 threshold: None,
+                duplicate_of: None,
             }),
             (_, _, Some(mime)) if !is_html(mime) => Err(Reason::new("fetch/not-html")),
             (Some(place), _, _) => Ok(place),

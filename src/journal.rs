@@ -33,6 +33,8 @@ pub struct Outcome {
     pub measured: Measured,
     /// The images that were left out.
     pub images_dropped: Vec<ImageDrop>,
+    /// The texts that were left out.
+    pub texts_dropped: Vec<TextDrop>,
     /// The document, if it was kept.
     pub document: Option<Document<Image>>,
 }
@@ -47,6 +49,7 @@ impl Outcome {
             dropped: None,
             measured: Measured::default(),
             images_dropped: Vec::new(),
+            texts_dropped: Vec::new(),
             document: None,
         }
     }
@@ -65,6 +68,9 @@ impl Outcome {
         let step = unit.step();
         for image in &self.images_dropped {
             tally.add(format!("image/{}", image.reason.name), 1);
+        }
+        for text in &self.texts_dropped {
+            tally.add(format!("text/{}", text.reason.name), 1);
         }
         if let Some(reason) = &self.dropped {
             tally.add(format!("{step}/{}", reason.name), 1);
@@ -124,6 +130,15 @@ impl Measured {
 pub struct ImageDrop {
     /// Its URL, as written on the page where it could not be resolved.
     pub url: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A text that was left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TextDrop {
+    /// Its words.
+    pub text: String,
     /// Why.
     pub reason: Reason,
 }

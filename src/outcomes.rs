@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use m3w_document::Reason;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{ImageDrop, Measured, Outcome};
+use crate::journal::{ImageDrop, Measured, Outcome, TextDrop};
 
 /// What the list says of one input: everything but the document's content, and what tells whether
 /// that content is still the same.
@@ -39,6 +39,9 @@ pub struct OutcomeLine {
     pub images_sha256: Vec<String>,
     /// The images that were left out.
     pub images_dropped: Vec<ImageDrop>,
+    /// The texts that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts_dropped: Vec<TextDrop>,
 }
 
 impl OutcomeLine {
@@ -62,6 +65,7 @@ impl OutcomeLine {
             images_kept: images_sha256.len(),
             images_sha256,
             images_dropped: outcome.images_dropped.clone(),
+            texts_dropped: outcome.texts_dropped.clone(),
         }
     }
 

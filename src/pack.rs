@@ -1,12 +1,13 @@
 //! Documents to training rows.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use m3w_document::{Document, Image, Sha256, Tally};
 use m3w_shards::{
-    DocumentReader, FileEntry, Manifest, SequenceWriter, ShardInfo, Tokenizer,
+    DocumentReader, FileEntry, Manifest, SequenceReader, SequenceWriter, ShardInfo, Tokenizer,
     space_before_caption, subsequence, tokenize, write_atomically,
 };
 use rayon::prelude::*;
@@ -198,6 +199,29 @@ pub fn pack_shard(
         sequences: writer.finish()?.in_folder("sequences"),
         tally,
     })
+}
+
+/// What was counted when `documents` documents were packed into the shard of sequences at `path`.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub(crate) fn count_packed(path: &Path, documents: usize) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut packed = HashSet::new();
+    for row in SequenceReader::open(path)? {
+        let row = row?;
+        tally.add("sequence/kept", 1);
+        tally.add("sequence-content/tokens", row.token_count as u64);
+        let images = row.frames_per_image.len() as u64;
+        tally.add("sequence-content/images", images);
+        packed.extend(row.document_id);
+    }
+    let without = documents.saturating_sub(packed.len()) as u64;
+    if without > 0 {
+        tally.add("sequence/no-text-after-image", without);
+    }
+    Ok(tally)
 }
 
 /// Trains a tokenizer on the texts of the corpus's documents, in their order, up to

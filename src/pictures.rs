@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use data_url::DataUrl;
 use futures_util::future::join_all;
-use m3w_crawler::Crawler;
-use m3w_document::image::prepare;
+use m3w_crawler::consent::{Policy, decide_by};
+use m3w_crawler::{Crawler, PRODUCT_TOKEN, Signal};
+use m3w_document::image::{C2PA, IPTC, prepare};
 use m3w_document::{ConsentSignal, Image, ImageRef, Reason, Sha256};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
@@ -143,7 +144,9 @@ impl Pictures {
         let config = Arc::clone(&self.config);
         self.with_bytes(media, checksums, move |bytes, origin| {
             let reference = ImageRef::new(origin.url);
-            prepare(reference, bytes, origin.consent, &config.images)
+            let image = prepare(reference, bytes, origin.consent, &config.images)?;
+            check_reserved(&image, config.crawler.consent_policy)?;
+            Ok(image)
         })
         .await
     }
@@ -223,6 +226,24 @@ impl Pictures {
         let body = self.crawler.fetch_image(url).await.map_err(fetch_reason)?;
         let consent = body.consent.into_iter().map(consent_signal).collect();
         Ok((body.bytes, consent))
+    }
+}
+
+/// Refuses a picture whose own metadata reserve it; its answer's header was asked before it came.
+fn check_reserved(image: &Image, policy: Policy) -> Result<(), Reason> {
+    let of_its_own = image
+        .consent
+        .iter()
+        .filter(|signal| [IPTC, C2PA].contains(&signal.channel.as_str()))
+        .map(|signal| Signal {
+            channel: signal.channel.clone(),
+            value: signal.value.clone(),
+        });
+    let signals: Vec<Signal> = of_its_own.collect();
+    if decide_by(policy, &signals, PRODUCT_TOKEN).images_allowed {
+        Ok(())
+    } else {
+        Err(Reason::new("consent/data-mining"))
     }
 }
 

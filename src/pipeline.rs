@@ -9,15 +9,18 @@ use std::sync::Arc;
 
 use m3w_crawler::warc::{self, WarcItem};
 use m3w_crawler::{Crawler, Page};
+use m3w_document::filter::pii;
 use m3w_document::{
-    ConsentSignal, Document, Image, ImageRef, Reason, Verdict, WarcLocation, filter,
+    ConsentSignal, Document, Element, Image, ImageRef, Reason, Verdict, WarcLocation, filter,
 };
 use m3w_dom_align::{Aligned, align};
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::archive::Archive;
+use crate::block_list::{BLOCKED, BlockList};
 use crate::config::BuildConfig;
+use crate::forgotten::Forgotten;
 use crate::index::{Archived, WarcFile};
 use crate::interleaved::Wanted;
 use crate::journal::{ImageDrop, Measured, Outcome};
@@ -35,6 +38,8 @@ pub struct Pipeline {
     crawler: Crawler,
     pictures: Pictures,
     workers: Arc<Semaphore>,
+    forgotten: Arc<Forgotten>,
+    blocked: Arc<BlockList>,
 }
 
 impl Pipeline {
@@ -54,6 +59,26 @@ impl Pipeline {
             crawler,
             pictures,
             workers,
+            forgotten: Arc::default(),
+            blocked: Arc::default(),
+        }
+    }
+
+    /// The same, but what is to be forgotten is not asked for, and not kept.
+    #[must_use]
+    pub fn without(self, forgotten: Forgotten) -> Self {
+        Self {
+            forgotten: Arc::new(forgotten),
+            ..self
+        }
+    }
+
+    /// The same, but what is shut out is not asked for, and not kept.
+    #[must_use]
+    pub fn blocking(self, blocked: BlockList) -> Self {
+        Self {
+            blocked: Arc::new(blocked),
+            ..self
         }
     }
 
@@ -71,7 +96,14 @@ impl Pipeline {
 
     /// Works on one input to its end.
     pub async fn run(&self, entry: Entry) -> Outcome {
+        if self.forgotten.named.has_text(&entry.text) {
+            return Forgotten::tombstone(entry.number, &entry.text);
+        }
         let mut outcome = Outcome::of(entry.number, entry.text);
+        if self.blocked.named().has_text(&outcome.text) {
+            outcome.dropped = Some(BLOCKED);
+            return outcome;
+        }
         let document = match entry.item {
             Item::Pair(pair) => self.pair(*pair).await,
             item => {
@@ -87,6 +119,8 @@ impl Pipeline {
             }
             Err(reason) => outcome.dropped = Some(reason),
         }
+        let (unit, least) = (self.config.unit(), self.config.filter.min_images);
+        self.forgotten.apply(&mut outcome, unit, least);
         outcome
     }
 
@@ -107,6 +141,9 @@ impl Pipeline {
                 document.filter_map_images(|reference| Some(Wanted::from(reference)))
             }
         };
+        if self.blocked.named().has_page(&document) {
+            return Err(BLOCKED);
+        }
         *measured = Measured::of(&document);
         let text = &self.config.filter.text;
         kept(filter::text::verdict(
@@ -114,14 +151,50 @@ impl Pipeline {
             document.language.as_deref(),
             text,
         ))?;
+        let document = self.without_closed(document, dropped);
         let document = self.with_images(document, dropped).await;
-        self.enough_images(document)
+        enough_images(&document, self.config.filter.min_images)?;
+        Ok(document)
+    }
+
+    /// Whether a picture stays.
+    fn judged(&self, image: &Image) -> Result<(), Reason> {
+        if self.blocked.has_picture(image) {
+            return Err(BLOCKED);
+        }
+        kept(filter::image::verdict(image, &self.config.filter.image))
+    }
+
+    /// The document without the pictures that must not be asked for.
+    fn without_closed(
+        &self,
+        document: Document<Wanted>,
+        dropped: &mut Vec<ImageDrop>,
+    ) -> Document<Wanted> {
+        document.filter_map_images(|wanted| {
+            let reference = &wanted.reference;
+            let drop = if self.forgotten.named.has_reference(reference) {
+                Forgotten::hidden_drop(reference.url.as_str())
+            } else if self.blocked.named().has_reference(reference) {
+                ImageDrop {
+                    url: shown_url(&reference.url),
+                    reason: BLOCKED,
+                }
+            } else {
+                return Some(wanted);
+            };
+            dropped.push(drop);
+            None
+        })
     }
 
     /// A document that came as one, with what its words say.
     async fn measured(&self, mut document: Document<Wanted>) -> Result<Document<Wanted>, Reason> {
+        let pii = self.config.filter.pii;
         let work = move || {
+            let counts = scrub(&mut document, pii, |wanted| &mut wanted.reference);
             filter::text::measure(&mut document);
+            document.scores.extend(counts);
             document
         };
         let document = on_worker(&self.workers, work).await;
@@ -149,13 +222,14 @@ impl Pipeline {
         };
         // Frames have one size.
         if let Some(first) = pictures.first() {
-            kept(filter::image::verdict(first, &self.config.filter.image))?;
+            self.judged(first)?;
         }
-        Ok(Pair::document(
-            pair.media.into_url(),
-            pictures,
-            pair.caption,
-        ))
+        let (mut caption, mut counts) = (pair.caption, pii::Counts::default());
+        let config = self.config.filter.pii;
+        pii::scrub(&mut caption, config, &mut counts);
+        let mut document = Pair::document(pair.media.into_url(), pictures, caption);
+        document.scores.extend(scores(config, counts));
+        Ok(document)
     }
 
     /// An input as a page.
@@ -221,7 +295,10 @@ impl Pipeline {
         let (page, aligned) = on_worker(&self.workers, move || {
             let mut aligned = align(&page.html, &page.final_url, &config.align);
             if aligned.given_up.is_none() {
-                filter::text::measure(&mut aligned.document);
+                let document = &mut aligned.document;
+                let counts = scrub(document, config.filter.pii, |reference| reference);
+                filter::text::measure(document);
+                document.scores.extend(counts);
             }
             (page, aligned)
         })
@@ -275,7 +352,7 @@ impl Pipeline {
             rest = behind;
             for picture in self.pictures.fetch_all(next.to_vec()).await {
                 let verdict = picture.and_then(|image| {
-                    kept(filter::image::verdict(&image, &self.config.filter.image))?;
+                    self.judged(&image)?;
                     Ok(image)
                 });
                 kept_images += usize::from(verdict.is_ok());
@@ -295,25 +372,65 @@ impl Pipeline {
             }
         })
     }
+}
 
-    fn enough_images(&self, document: Document<Image>) -> Result<Document<Image>, Reason> {
-        let images = document.images().count();
-        let least = self.config.filter.min_images;
-        if images < least {
-            #[expect(clippy::cast_precision_loss, reason = "a count to be read by people")]
-            let (measured, threshold) = (images as f64, least as f64);
-            return Err(Reason::measured(
-                "filter/too-few-images",
-                measured,
-                threshold,
-            ));
-        }
-        Ok(document)
+/// Whether a document has the images that it needs to stay.
+///
+/// # Errors
+///
+/// How many it has, where they are too few.
+pub(crate) fn enough_images(document: &Document<Image>, least: usize) -> Result<(), Reason> {
+    let images = document.images().count();
+    if images < least {
+        #[expect(clippy::cast_precision_loss, reason = "a count to be read by people")]
+        let (measured, threshold) = (images as f64, least as f64);
+        return Err(Reason::measured(
+            "filter/too-few-images",
+            measured,
+            threshold,
+        ));
     }
+    Ok(())
 }
 
 fn kept(verdict: Verdict) -> Result<(), Reason> {
     verdict.reason().map_or(Ok(()), Err)
+}
+
+/// Takes out of all that a document says what the settings name; their counts, as scores. URLs stay
+/// as they are, those of pictures above all.
+fn scrub<I>(
+    document: &mut Document<I>,
+    config: pii::Config,
+    reference: fn(&mut I) -> &mut ImageRef,
+) -> Vec<(String, f64)> {
+    let mut counts = pii::Counts::default();
+    let mut scrub = |text: &mut String| pii::scrub(text, config, &mut counts);
+    document.title.as_mut().map(&mut scrub);
+    for element in &mut document.elements {
+        match element {
+            Element::Text(text) => scrub(&mut text.content),
+            Element::Image(image) => {
+                let ImageRef {
+                    alt,
+                    title,
+                    caption,
+                    ..
+                } = reference(image);
+                [alt, title, caption]
+                    .into_iter()
+                    .flatten()
+                    .for_each(&mut scrub);
+            }
+        }
+    }
+    scores(config, counts)
+}
+
+fn scores(config: pii::Config, counts: pii::Counts) -> Vec<(String, f64)> {
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    let score = |(name, count): (&str, usize)| (name.to_owned(), count as f64);
+    config.counted(counts).into_iter().map(score).collect()
 }
 
 /// Runs work of the processor on a blocking thread when a worker is free; `None` if it panicked.
@@ -335,6 +452,7 @@ pub(crate) fn fetch_reason(failure: m3w_crawler::Failure) -> Reason {
         name: format!("fetch/{}", failure.reason()).into(),
         measured: None,
         threshold: None,
+        duplicate_of: None,
     }
 }
 

@@ -4,30 +4,27 @@
 //! `retrieval.json`: how the encoders of the newest checkpoint find held-out pairs.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use m3w_model::{ContrastiveConfig, ContrastiveTrainer, Pairs, PretrainConfig, Retrieval};
-use m3w_shards::{Batch, LoaderConfig, Mixture, SpecialIds, WeightedBatch, write_atomically};
+use m3w_shards::{
+    Batch, LoaderConfig, Mixture, Schedule, SpecialIds, WeightedBatch, write_atomically,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::build::Stopped;
 use crate::progress::Progress;
-use crate::run_directory::{InTraining, RunDirectory};
-use crate::trainer::{
-    DatasetConfig, RunConfig, datasets, first_and_last, skipped_rows, tokenizer_of,
-};
+use crate::run_directory::{InTraining, Keep, RunDirectory, RunSettings};
+use crate::step_lines::StepLines;
+use crate::trainer::{DatasetConfig, datasets, first_and_last, tokenizer_of};
 
 mod held_out;
 
 use held_out::HeldOut;
 pub use held_out::HeldOutConfig;
-
-/// Where a run's settings stand in its directory.
-const SETTINGS_FILE: &str = "pretrain.toml";
 
 /// Steps without a single pair after which there is none to be expected.
 const MOST_EMPTY_STEPS: usize = 1000;
@@ -41,7 +38,7 @@ pub struct PretrainFile {
     /// How they are trained.
     pub train: PretrainConfig,
     /// How long, and what is kept.
-    pub run: RunConfig,
+    pub run: PretrainRun,
     /// Which pairs are kept from training, to look for.
     #[serde(default)]
     pub held_out: HeldOutConfig,
@@ -52,6 +49,45 @@ pub struct PretrainFile {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<DatasetConfig>,
 }
+
+/// How long a pretraining goes and what it leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainRun {
+    /// Updates in all.
+    pub steps: usize,
+    /// Seed of the first weights.
+    pub seed: u64,
+    /// Steps between checkpoints; there is one at the end in any case.
+    pub checkpoint_every: usize,
+    /// Checkpoints that are kept, the newest; at least one.
+    pub keep_last: usize,
+    /// Steps of which each checkpoint is kept as well; 0 for none.
+    pub keep_every: usize,
+    /// In which order several datasets are visited.
+    pub schedule: Schedule,
+}
+
+impl Default for PretrainRun {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            seed: 0,
+            checkpoint_every: 500,
+            keep_last: 2,
+            keep_every: 0,
+            schedule: Schedule::default(),
+        }
+    }
+}
+
+/// Settings that a run may be given anew: they do not change what is learned.
+const MAY_CHANGE: [&str; 4] = [
+    "run.steps",
+    "run.checkpoint_every",
+    "run.keep_last",
+    "run.keep_every",
+];
 
 /// What a pretraining run is asked to do.
 #[derive(Debug, Clone)]
@@ -100,8 +136,8 @@ impl InTraining for ContrastiveTrainer {
         Self::load(directory)
     }
 
-    fn save(&self, directory: &Path) -> m3w_model::Result<()> {
-        Self::save(self, directory)
+    fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> m3w_model::Result<()> {
+        Self::save_with(self, directory, more)
     }
 
     fn steps(&self) -> usize {
@@ -136,19 +172,29 @@ pub fn pretrain(options: &PretrainOptions, stop: &watch::Receiver<bool>) -> Resu
     let (tokenizer, tokenizer_bytes) = tokenizer_of(&datasets)?;
     let special = tokenizer.special_ids();
     file.encoders = file.encoders.with_vocabulary(tokenizer.vocabulary_size());
-    let settings = toml::Table::try_from(&file).context("cannot write the configuration")?;
-    let run = RunDirectory::open(&options.out, SETTINGS_FILE, &settings, &tokenizer_bytes)?;
-    let mut trainer = match run.newest_checkpoint()? {
-        Some(trainer) => trainer,
-        None => ContrastiveTrainer::new(&file.encoders, file.train.clone(), file.run.seed)?,
+    let settings = RunSettings {
+        file: "pretrain.toml",
+        table: toml::Table::try_from(&file).context("cannot write the configuration")?,
+        may_change: &MAY_CHANGE,
     };
-    let state = match trainer.steps() {
-        0 => None,
-        steps => Some(run.loader_state(steps)?),
+    let keep = Keep {
+        last: file.run.keep_last,
+        every: file.run.keep_every,
+    };
+    let run = RunDirectory::open(&options.out, &settings, &tokenizer_bytes, keep, true)?;
+    let (mut trainer, state) = match run.newest_checkpoint(true)? {
+        Some((trainer, state)) => (trainer, Some(state)),
+        None => {
+            let PretrainFile {
+                encoders, train, ..
+            } = &file;
+            let trainer = ContrastiveTrainer::new(encoders, train.clone(), file.run.seed)?;
+            (trainer, None)
+        }
     };
     let held_out = HeldOut::read(&datasets, &tokenizer, &file.held_out)?;
     let mut mixture = Mixture::open(&datasets, file.run.schedule, &tokenizer, state.as_ref())?;
-    let mut metrics = run.metrics(trainer.steps())?;
+    let mut metrics = StepLines::open(run.path("metrics.jsonl"), trainer.steps())?;
     let total = file.run.steps as u64;
     let progress = Progress::new("steps", trainer.steps() as u64, total, options.is_quiet);
     let mut losses = Vec::new();
@@ -186,6 +232,7 @@ pub fn pretrain(options: &PretrainOptions, stop: &watch::Receiver<bool>) -> Resu
         let weigh = |(batch, loss): (&WeightedBatch, &f64)| batch.weight * loss / total_weight;
         let loss = named.clone().map(weigh).sum();
         losses.push(loss);
+        let rows = batches.iter().flat_map(|batch| &batch.batch.ids);
         let line = Metrics {
             step: report.step,
             loss,
@@ -196,10 +243,12 @@ pub fn pretrain(options: &PretrainOptions, stop: &watch::Receiver<bool>) -> Resu
             learning_rate: report.learning_rate,
             temperature: report.temperature,
             is_skipped: report.skipped,
-            skipped_rows: skipped_rows(report.skipped, &batches),
+            skipped_rows: rows
+                .filter(|_| report.skipped)
+                .map(String::as_str)
+                .collect(),
         };
-        serde_json::to_writer(&mut metrics, &line).context("cannot write metrics")?;
-        metrics.write_all(b"\n").context("cannot write metrics")?;
+        metrics.write(&line)?;
         progress.step(|| format!("loss {loss:.3}, temperature {:.3}", report.temperature));
         let is_due = trainer
             .steps()

@@ -21,6 +21,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use serde::Deserialize;
 use url::Url;
 
@@ -43,6 +44,8 @@ const MAX_VIDEO_BYTES: u64 = 1 << 30;
 pub enum Piece {
     /// A picture, in a file.
     Picture(PathBuf),
+    /// A picture, encoded, that somebody sent.
+    Sent(Bytes),
     /// A part of a video.
     Video(VideoPart),
     /// A clip whose frames are pictures, each in a file.
@@ -128,6 +131,7 @@ impl Piece {
     pub(crate) fn frames(&self) -> Result<Vec<(String, Vec<u8>)>> {
         match self {
             Self::Picture(path) => Ok(vec![picture(path)?]),
+            Self::Sent(bytes) => Ok(vec![("the picture sent".to_owned(), bytes.to_vec())]),
             Self::Frames(paths) => paths.iter().map(|path| picture(path)).collect(),
             Self::Video(part) => part.frames(),
             Self::Text(_) => Ok(Vec::new()),

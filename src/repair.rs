@@ -13,7 +13,7 @@
 //!
 //! So the bytes are those that were there, where the sources still give what they gave. What cannot
 //! be had again is told row by row; the file stays as it is, unless it is asked for that such rows
-//! are left out. How files get into their places, see `staging.rs`; how the work goes on after a
+//! are left out. How files get into their places, see `src/staging.rs`; how the work goes on after a
 //! kill: by the journals there.
 //!
 //! Memory: for each part that is damaged the lines of its list and the words of rows whose pictures
@@ -36,17 +36,16 @@ use crate::corpus::{Corpus, Run};
 use crate::outcomes::lines;
 use crate::pipeline::Pipeline;
 use crate::source::Source;
+use crate::staging::{self, Staging};
 use crate::verify::damaged;
 
 mod lines;
 mod packed;
 mod part;
 mod rewrite;
-mod staging;
 mod web;
 
 use part::Part;
-use staging::Staging;
 
 /// What a repair may use, and what it may do.
 #[derive(Debug, Clone)]
@@ -150,7 +149,8 @@ pub fn run_of(corpus: &Corpus) -> Result<Run> {
 /// built from, or the disk refuses.
 pub fn repair(options: &RepairOptions, stop: &watch::Receiver<bool>) -> Result<Repaired> {
     let corpus = Corpus::at(&options.corpus);
-    let staging = Staging::open(&corpus)?;
+    let staging = Staging::open(&corpus, staging::REPAIR)?;
+    staging.drop_undecided()?;
     let run = run_of(&corpus)?;
     let manifest = corpus.manifest()?;
     if let Some(source) = &options.source

@@ -117,7 +117,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// The part's outcomes with their documents, in input order, one at a time.
-    fn outcomes(&self) -> Result<impl Iterator<Item = Result<(Outcome, OutcomeLine)>>> {
+    pub(crate) fn outcomes(&self) -> Result<impl Iterator<Item = Result<(Outcome, OutcomeLine)>>> {
         let path = self.documents.clone();
         let mut documents = DocumentReader::open(&path)?;
         Ok(lines(&self.outcomes)?.map(move |line| {
@@ -131,6 +131,7 @@ impl Stored {
                 dropped: line.dropped.clone(),
                 measured: line.measured.clone(),
                 images_dropped: line.images_dropped.clone(),
+                texts_dropped: line.texts_dropped.clone(),
                 ..Outcome::of(line.input, line.url.clone())
             };
             Ok((outcome, line))

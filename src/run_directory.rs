@@ -1,12 +1,11 @@
-//! The directory of a training run: its settings, its checkpoints and where the data stood.
+//! The directory of a training run, of whatever is trained: its settings, its checkpoints and where
+//! the data stood.
 //!
 //! ```text
 //! DIR/SETTINGS.toml         the effective configuration
 //! DIR/tokenizer.json        the tokenizer of the shards
-//! DIR/metrics.jsonl         one line a step
-//! DIR/checkpoint/           weights (safetensors), sizes, optimiser and step
-//! DIR/checkpoint-before/    the one before it, for when it cannot be read
-//! DIR/loader-N.json         where in each dataset step N stood
+//! DIR/checkpoints/step-N/   weights (safetensors), sizes, optimiser, position in the data
+//! DIR/checkpoint            a link to the newest of them
 //! ```
 
 use std::fs;
@@ -17,40 +16,73 @@ use m3w_shards::{Mixture, MixtureState, write_atomically};
 
 use crate::config::differences;
 
+/// How names of checkpoints begin.
+const STEP: &str = "step-";
+/// Where in its data a checkpoint stood; part of the checkpoint.
+const POSITION_FILE: &str = "loader.json";
+
 /// What takes steps, and goes on from where it was saved.
 pub(crate) trait InTraining: Sized {
     /// Goes on from a checkpoint.
     fn load(directory: &Path) -> m3w_model::Result<Self>;
 
-    /// Writes a checkpoint.
-    fn save(&self, directory: &Path) -> m3w_model::Result<()>;
+    /// Writes a checkpoint, and in its folder these files by their names.
+    fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> m3w_model::Result<()>;
 
     /// Steps taken so far.
     fn steps(&self) -> usize;
 }
 
-/// A run's directory.
+/// The settings of a run, and which of them it may be given anew.
+pub(crate) struct RunSettings<'a> {
+    /// The name of their file in the directory.
+    pub(crate) file: &'a str,
+    /// The settings.
+    pub(crate) table: toml::Table,
+    /// Keys that do not change what is learned: `run.steps`.
+    pub(crate) may_change: &'a [&'a str],
+}
+
+/// Which checkpoints are kept.
+pub(crate) struct Keep {
+    /// The newest; at least one.
+    pub(crate) last: usize,
+    /// Those of every so many steps are kept as well; 0 for none.
+    pub(crate) every: usize,
+}
+
+/// The directory of a run.
 pub(crate) struct RunDirectory {
     root: PathBuf,
+    keep: Keep,
 }
 
 impl RunDirectory {
-    /// Begins a run in the directory, or finds one of the same configuration. A run may be given
-    /// more steps; anything else that differs is refused.
+    /// Begins a run in the directory, or finds one of the same configuration. Settings that do not
+    /// change what is learned may be others than before; anything else that differs is refused, once
+    /// there is a checkpoint. Only the first of several processes writes.
     pub(crate) fn open(
         root: &Path,
-        settings_file: &str,
-        table: &toml::Table,
+        settings: &RunSettings<'_>,
         tokenizer: &[u8],
+        keep: Keep,
+        is_first: bool,
     ) -> Result<Self> {
-        fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
-        let path = root.join(settings_file);
-        if let Ok(text) = fs::read_to_string(&path) {
+        let path = root.join(settings.file);
+        let run = Self {
+            root: root.to_owned(),
+            keep,
+        };
+        let is_begun = !run.steps()?.is_empty();
+        if is_begun && let Ok(text) = fs::read_to_string(&path) {
             let found: toml::Table = text
                 .parse()
                 .with_context(|| format!("{} is not TOML", path.display()))?;
-            let mut differences = differences(&found, table);
-            differences.retain(|difference| !difference.starts_with("run.steps:"));
+            let mut differences = differences(&found, &settings.table);
+            differences.retain(|difference| {
+                let key = difference.split(':').next().unwrap_or_default();
+                !settings.may_change.contains(&key)
+            });
             ensure!(
                 differences.is_empty(),
                 "{} holds a run of another configuration ({}): choose another --out",
@@ -59,130 +91,143 @@ impl RunDirectory {
             );
         }
         let tokenizer_path = root.join("tokenizer.json");
-        if fs::read(&tokenizer_path).is_ok_and(|found| found != tokenizer) {
+        if is_begun && fs::read(&tokenizer_path).is_ok_and(|found| found != tokenizer) {
             bail!(
                 "{} holds a run on another corpus: choose another --out",
                 root.display()
             );
         }
-        let text = toml::to_string(table).context("cannot write the configuration")?;
-        write_atomically(&tokenizer_path, tokenizer)?;
-        write_atomically(&path, text.as_bytes())?;
-        Ok(Self {
-            root: root.to_owned(),
-        })
+        let newest = run.newest();
+        ensure!(
+            newest.is_symlink() || !newest.exists(),
+            "{} is of an earlier m3w, whose runs cannot be gone on with: choose another --out, and \
+             initial.model to begin with its weights",
+            newest.display()
+        );
+        if is_first {
+            let checkpoints = run.checkpoints();
+            fs::create_dir_all(&checkpoints)
+                .with_context(|| format!("cannot make {}", checkpoints.display()))?;
+            let text =
+                toml::to_string(&settings.table).context("cannot write the configuration")?;
+            write_atomically(&tokenizer_path, tokenizer)?;
+            write_atomically(&path, text.as_bytes())?;
+        }
+        Ok(run)
     }
 
-    fn checkpoint(&self) -> PathBuf {
+    /// A path below the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    fn checkpoint(&self, steps: usize) -> PathBuf {
+        self.checkpoints().join(format!("{STEP}{steps}"))
+    }
+
+    /// The link to the newest checkpoint.
+    fn newest(&self) -> PathBuf {
         self.root.join("checkpoint")
     }
 
-    fn checkpoint_before(&self) -> PathBuf {
-        self.root.join("checkpoint-before")
-    }
-
-    /// What the newest checkpoint that can be read holds; `None` where there is none yet.
-    pub(crate) fn newest_checkpoint<T: InTraining>(&self) -> Result<Option<T>> {
-        let (newest, before) = (self.checkpoint(), self.checkpoint_before());
-        if !newest.exists() && !before.exists() {
-            return Ok(None);
-        }
-        match T::load(&newest) {
-            Ok(trainer) => Ok(Some(trainer)),
-            Err(error) if before.exists() => {
-                let trainer = T::load(&before)?;
-                tracing::warn!(
-                    "the newest checkpoint cannot be read ({error}): going on from the one before \
-                     it, after step {}",
-                    trainer.steps()
-                );
-                // It must not take the place of the one before when the next is saved.
-                if newest.exists() {
-                    fs::remove_dir_all(&newest)?;
-                }
-                fs::rename(&before, &newest)?;
-                Ok(Some(trainer))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn loader_path(&self, steps: usize) -> PathBuf {
-        self.root.join(format!("loader-{steps}.json"))
-    }
-
-    pub(crate) fn loader_state(&self, steps: usize) -> Result<MixtureState> {
-        let path = self.loader_path(steps);
-        let bytes = fs::read(&path).with_context(|| {
-            format!(
-                "cannot read {}: the run cannot go on without it",
-                path.display()
-            )
-        })?;
-        serde_json::from_slice(&bytes).with_context(|| format!("cannot use {}", path.display()))
-    }
-
-    /// The metrics of the first `steps` steps, to be gone on with: those after the checkpoint are
-    /// taken again.
-    pub(crate) fn metrics(&self, steps: usize) -> Result<fs::File> {
-        let path = self.root.join("metrics.jsonl");
-        if let Ok(text) = fs::read_to_string(&path) {
-            let is_taken = |line: &&str| {
-                let line = serde_json::from_str::<serde_json::Value>(line).ok();
-                let step = line.and_then(|line| line["step"].as_u64());
-                step.is_some_and(|step| step <= steps as u64)
-            };
-            let taken: String = text
-                .split_inclusive('\n')
-                .filter(|line| line.ends_with('\n'))
-                .filter(is_taken)
-                .collect();
-            if taken.len() < text.len() {
-                write_atomically(&path, taken.as_bytes())?;
-            }
-        }
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// Saves data position first, weights second: whichever checkpoint is there has its position.
-    /// The checkpoint that was the newest is kept beside it.
-    pub(crate) fn save(&self, trainer: &impl InTraining, mixture: &Mixture) -> Result<()> {
-        let state = serde_json::to_vec(&mixture.state()).context("cannot write the position")?;
-        write_atomically(&self.loader_path(trainer.steps()), &state)?;
-        let (newest, before) = (self.checkpoint(), self.checkpoint_before());
-        if newest.exists() {
-            if before.exists() {
-                fs::remove_dir_all(&before)?;
-            }
-            fs::rename(&newest, &before)?;
-        }
-        trainer.save(&newest)?;
-        self.remove_old_positions(trainer.steps())
-    }
-
-    /// Leaves the positions of the two checkpoints.
-    fn remove_old_positions(&self, newest: usize) -> Result<()> {
+    /// The steps of the checkpoints that are there, ascending.
+    fn steps(&self) -> Result<Vec<usize>> {
+        let folder = self.checkpoints();
         let mut steps = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            let step = name
-                .strip_prefix("loader-")
-                .and_then(|name| name.strip_suffix(".json"));
-            steps.extend(step.and_then(|step| step.parse::<usize>().ok()));
+        if !folder.exists() {
+            return Ok(steps);
+        }
+        let context = || format!("cannot read {}", folder.display());
+        for entry in fs::read_dir(&folder).with_context(context)? {
+            let name = entry.with_context(context)?.file_name();
+            let name = name.to_string_lossy();
+            // One that was not finished has another name.
+            let step = name.strip_prefix(STEP);
+            let step = step.and_then(|step| step.parse::<usize>().ok());
+            steps.extend(step);
         }
         steps.sort_unstable();
-        let before = steps.iter().rev().find(|step| **step < newest).copied();
-        for step in steps {
-            if step != newest && Some(step) != before {
-                fs::remove_file(self.loader_path(step))?;
+        Ok(steps)
+    }
+
+    /// What the newest checkpoint that can be read holds, and where in its data it stood; `None`
+    /// where there is none yet. Those that cannot be read are removed.
+    pub(crate) fn newest_checkpoint<T: InTraining>(
+        &self,
+        is_first: bool,
+    ) -> Result<Option<(T, MixtureState)>> {
+        let mut unreadable = Vec::new();
+        let mut first_error = None;
+        for steps in self.steps()?.into_iter().rev() {
+            match self.load(steps) {
+                Ok(loaded) => {
+                    if is_first {
+                        for broken in unreadable {
+                            remove(&self.checkpoint(broken))?;
+                        }
+                        self.point_to(steps)?;
+                    }
+                    return Ok(Some(loaded));
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        "the checkpoint after step {steps} cannot be read ({error:#}): trying the \
+                         one before it"
+                    );
+                    unreadable.push(steps);
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        first_error.map_or(Ok(None), Err)
+    }
+
+    fn load<T: InTraining>(&self, steps: usize) -> Result<(T, MixtureState)> {
+        let folder = self.checkpoint(steps);
+        let path = folder.join(POSITION_FILE);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let state = serde_json::from_slice(&bytes);
+        let state = state.with_context(|| format!("cannot use {}", path.display()))?;
+        Ok((T::load(&folder)?, state))
+    }
+
+    /// Saves weights and position, lets `checkpoint` point to them, and removes what need not be
+    /// kept.
+    pub(crate) fn save(&self, trainer: &impl InTraining, mixture: &Mixture) -> Result<()> {
+        let steps = trainer.steps();
+        let state = serde_json::to_vec(&mixture.state()).context("cannot write the position")?;
+        trainer.save_with(&self.checkpoint(steps), &[(POSITION_FILE, &state)])?;
+        self.point_to(steps)?;
+        let all = self.steps()?;
+        let newest = all.len().saturating_sub(self.keep.last.max(1));
+        for old in &all[..newest] {
+            if self.keep.every == 0 || !old.is_multiple_of(self.keep.every) {
+                remove(&self.checkpoint(*old))?;
             }
         }
         Ok(())
     }
+
+    /// Lets the link `checkpoint` name a checkpoint; readers see the one before or this one.
+    fn point_to(&self, steps: usize) -> Result<()> {
+        let (link, beside) = (self.newest(), self.root.join("checkpoint.next"));
+        let target = Path::new("checkpoints").join(format!("{STEP}{steps}"));
+        if beside.is_symlink() {
+            fs::remove_file(&beside)
+                .with_context(|| format!("cannot remove {}", beside.display()))?;
+        }
+        std::os::unix::fs::symlink(&target, &beside)
+            .and_then(|()| fs::rename(&beside, &link))
+            .with_context(|| format!("cannot write {}", link.display()))
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
 #[cfg(test)]
@@ -190,21 +235,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_after_the_checkpoint_and_old_positions_go() {
+    fn unfinished_checkpoints_do_not_count_and_the_link_is_exchanged() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDirectory {
             root: folder.path().to_owned(),
+            keep: Keep { last: 2, every: 0 },
         };
-        let path = folder.path().join("metrics.jsonl");
-        fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"st").unwrap();
-        drop(run.metrics(2).unwrap());
-        let left = fs::read_to_string(&path).unwrap();
-        assert_eq!(left, "{\"step\":1}\n{\"step\":2}\n");
-        for step in [1, 2, 4, 9] {
-            fs::write(run.loader_path(step), "").unwrap();
+        assert_eq!(run.steps().unwrap(), [0; 0]);
+        for name in ["step-20", "step-3", "step-40.partial", "other"] {
+            fs::create_dir_all(run.checkpoints().join(name)).unwrap();
         }
-        run.remove_old_positions(4).unwrap();
-        let there = [1, 2, 4, 9].map(|step| run.loader_path(step).exists());
-        assert_eq!(there, [false, true, true, false]);
+        assert_eq!(run.steps().unwrap(), [3, 20]);
+        for steps in [3, 20] {
+            run.point_to(steps).unwrap();
+            let target = fs::read_link(run.newest()).unwrap();
+            assert_eq!(
+                target,
+                Path::new("checkpoints").join(format!("step-{steps}"))
+            );
+        }
     }
 }

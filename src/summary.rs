@@ -20,6 +20,8 @@ pub struct Summary<'a> {
 pub(crate) struct Funnel<'a> {
     /// Its name, plural.
     pub(crate) what: &'static str,
+    /// First part of the names under which it is counted.
+    pub(crate) step: &'static str,
     /// How many were seen.
     pub(crate) total: u64,
     /// Kept first, then reasons for drops, most frequent first.
@@ -47,7 +49,11 @@ impl<'a> Summary<'a> {
 /// The funnels of a corpus: of its inputs, its images and its training rows.
 pub(crate) fn funnels(tally: &Tally) -> Vec<Funnel<'_>> {
     let units = Unit::ALL.map(|unit| (unit.plural(), unit.step()));
-    let parts = [("images", "image"), ("sequences", "sequence")];
+    let parts = [
+        ("images", "image"),
+        ("texts left out", "text"),
+        ("sequences", "sequence"),
+    ];
     units
         .into_iter()
         .chain(parts)
@@ -59,7 +65,12 @@ pub(crate) fn funnels(tally: &Tally) -> Vec<Funnel<'_>> {
                 .collect();
             rows.sort_by_key(|(name, _)| *name != "kept");
             let total = rows.iter().map(|(_, count)| count).sum();
-            (total > 0).then_some(Funnel { what, total, rows })
+            (total > 0).then_some(Funnel {
+                what,
+                step,
+                total,
+                rows,
+            })
         })
         .collect()
 }

@@ -60,8 +60,11 @@ impl TrainedModel {
     pub fn load_as(directory: &Path, weights: WeightType) -> Result<Self> {
         let run = directory.join("train.toml");
         let imported = directory.join(PIXELS_FILE);
+        // Imported models may have more rows than their tokenizer has tokens.
+        let mut may_have_more_rows = true;
         let pictures = if run.exists() {
             let file: TrainFile = read_toml(&run)?;
+            may_have_more_rows = file.initial.model.is_some();
             Pictures::Loaded(Box::new(file.loader))
         } else if imported.exists() {
             Pictures::Clip(read_toml(&imported)?)
@@ -76,28 +79,20 @@ impl TrainedModel {
             tokenizer: Tokenizer::from_file(&directory.join("tokenizer.json"))?,
             pictures,
         };
+        let rows = trained.model.config().language.vocabulary;
+        let tokens = trained.tokenizer.vocabulary_size();
         ensure!(
-            trained.has_its_own_tokenizer(),
+            tokens == rows || (may_have_more_rows && tokens < rows),
             "{} is not the tokenizer that the model was trained with: take the one of its run",
             directory.join("tokenizer.json").display()
         );
         Ok(trained)
     }
 
-    /// Whether the tokenizer's ids are those that the model knows. Imported models may have more
-    /// rows than their tokenizer has tokens.
-    fn has_its_own_tokenizer(&self) -> bool {
-        let rows = self.model.config().language.vocabulary;
-        let tokens = self.tokenizer.vocabulary_size();
-        match self.pictures {
-            Pictures::Loaded(_) => tokens == rows,
-            Pictures::Clip(_) => tokens <= rows,
-        }
-    }
-
-    /// Whether it was trained on rows in which an `<EOC>` stands before the first picture too.
+    /// Whether it was trained on rows: they begin with `<BOS>`, and an `<EOC>` stands before the first
+    /// picture too.
     #[must_use]
-    pub fn begins_with_end_of_chunk(&self) -> bool {
+    pub fn begins_as_rows(&self) -> bool {
         matches!(self.pictures, Pictures::Loaded(_))
     }
 

@@ -5,118 +5,53 @@
 //! ```text
 //! DIR/train.toml            the effective configuration
 //! DIR/tokenizer.json        the tokenizer of the shards
-//! DIR/metrics.jsonl         one line a step: loss, gradient norm, learning rate
-//! DIR/checkpoint/           weights (safetensors), sizes, optimiser and step
-//! DIR/checkpoint-before/    the one before it, for when it cannot be read
-//! DIR/loader-N.json         where in each dataset step N stood
+//! DIR/metrics.jsonl         one line a step: losses, gradient norm, learning rate, gates
+//! DIR/times.jsonl           one line a step: how long it took
+//! DIR/evaluation.jsonl      losses on what is not trained on
+//! DIR/samples.jsonl         what the model said of the pictures in DIR/samples/
+//! DIR/events/               the same numbers and words for TensorBoard
+//! DIR/checkpoints/step-N/   weights (safetensors), sizes, optimiser, position in the data
+//! DIR/checkpoint            a link to the newest of them
+//! DIR/skipped-step-N.safetensors   a batch that gave no finite loss, where the run ended by it
 //! ```
+//!
+//! Several processes may train together (`RANK`, `WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`): each
+//! takes its share of every batch, all make the same update, and process 0 writes.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
-use m3w_model::train::{TrainConfig, Trainer};
-use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens, read_vision};
-use m3w_shards::{
-    Batch, Dataset, LoaderConfig, Mixture, Schedule, SpecialIds, Tokenizer, WeightedBatch,
-};
-use serde::{Deserialize, Serialize};
+use m3w_model::train::{Collective, StepReport, Trainer};
+use m3w_model::{Inputs, SpecialTokens};
+use m3w_shards::{Batch, Dataset, Mixture, SpecialIds, Tokenizer, WeightedBatch};
 use tokio::sync::watch;
 
 use crate::build::Stopped;
-use crate::config::put_over;
 use crate::corpus::Corpus;
 use crate::progress::Progress;
-use crate::run_directory::{InTraining, RunDirectory};
+use crate::run_directory::{InTraining, Keep, RunDirectory, RunSettings};
 
-/// Where a run's settings stand in its directory.
-const SETTINGS_FILE: &str = "train.toml";
+mod config;
+mod events;
+mod held_out;
+mod launch;
+mod record;
+mod start;
+mod writer;
 
-/// A training configuration, as in `configs/train-tiny.toml`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainFile {
-    /// Sizes of the model; its vocabulary comes from the shards' tokenizer.
-    pub model: m3w_model::Config,
-    /// What is trained, and how fast.
-    pub train: TrainConfig,
-    /// What is trained before.
-    #[serde(default, skip_serializing_if = "InitialConfig::is_empty")]
-    pub initial: InitialConfig,
-    /// How long, and what is kept.
-    pub run: RunConfig,
-    /// How rows become batches.
-    #[serde(default)]
-    pub loader: LoaderConfig,
-    /// What is trained on, if not the one corpus that the command names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub datasets: Vec<DatasetConfig>,
-}
+use config::MAY_CHANGE;
+use start::first_trainer;
+use writer::Writer;
 
-/// Weights that a run begins with; all others are drawn.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InitialConfig {
-    /// The vision encoder's: the directory of an `m3w pretrain` or `m3w train`, or published weights
-    /// (a file, or a folder with some).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vision: Option<PathBuf>,
-}
-
-impl InitialConfig {
-    fn is_empty(&self) -> bool {
-        self.vision.is_none()
-    }
-}
-
-/// One corpus of a mixture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetConfig {
-    /// Its name in the metrics.
-    pub name: String,
-    /// Its folder.
-    pub path: PathBuf,
-    /// What its loss counts: lambda in Flamingo (section 2.4).
-    #[serde(default = "one")]
-    pub weight: f64,
-    /// Settings that differ from those of `[loader]`, such as `batch_size`.
-    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
-    pub loader: toml::Table,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-/// How long a run goes and what it leaves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RunConfig {
-    /// Updates in all.
-    pub steps: usize,
-    /// Seed of the first weights.
-    pub seed: u64,
-    /// Steps between checkpoints; there is one at the end in any case.
-    pub checkpoint_every: usize,
-    /// In which order several datasets are visited.
-    pub schedule: Schedule,
-}
-
-impl Default for RunConfig {
-    fn default() -> Self {
-        Self {
-            steps: 1000,
-            seed: 0,
-            checkpoint_every: 500,
-            schedule: Schedule::default(),
-        }
-    }
-}
+pub(crate) use config::datasets;
+pub use config::{DatasetConfig, InitialConfig, RunConfig, TrainFile};
+pub use launch::Launch;
+pub(crate) use record::{EvaluationLine, SampleLine, StepLine, TimeLine, first_and_last};
 
 /// What a training run is asked to do.
 #[derive(Debug, Clone)]
@@ -127,6 +62,8 @@ pub struct TrainOptions {
     pub data: Option<PathBuf>,
     /// Directory of the run.
     pub out: PathBuf,
+    /// Which of several processes this is.
+    pub launch: Launch,
     /// Whether to keep silent about progress.
     pub is_quiet: bool,
 }
@@ -141,115 +78,104 @@ pub struct TrainResult {
     pub losses: Option<(f64, f64)>,
 }
 
-/// One line of `metrics.jsonl`.
-#[derive(Debug, Serialize)]
-struct Metrics<'a> {
-    step: usize,
-    /// The mean of the losses of the step's batches, by weight.
-    loss: f64,
-    /// The loss of each dataset in nats a token, before weighting.
-    losses: BTreeMap<&'a str, f64>,
-    gradient_norm: f64,
-    learning_rate: f64,
-    mean_gate: f64,
-    is_skipped: bool,
-    /// The rows of a step that was skipped: one of them gave no finite loss.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    skipped_rows: Vec<&'a str>,
-}
-
 /// Trains a model, or goes on with a run that was begun. `stop` turning true ends it early, with a
 /// checkpoint.
 ///
 /// # Errors
 ///
 /// [`Stopped`]; otherwise if the shards or a checkpoint cannot be read, the directory holds a run
-/// of another configuration, or the disk refuses.
+/// of another configuration, too many steps in a row have no finite loss, another process of the
+/// launch is gone, or the disk refuses.
 pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<TrainResult> {
+    let launch = &options.launch;
     let mut file = options.file.clone();
+    file.loader.share = launch.share();
     let datasets = datasets(&file.loader, &file.datasets, options.data.as_deref())?;
     let (tokenizer, tokenizer_bytes) = tokenizer_of(&datasets)?;
-    file.model = file.model.with_vocabulary(tokenizer.vocabulary_size());
-    let run = RunDirectory::open(
-        &options.out,
-        SETTINGS_FILE,
-        &toml::Table::try_from(&file).context("cannot write the configuration")?,
-        &tokenizer_bytes,
-    )?;
-
-    let mut trainer = match run.newest_checkpoint()? {
-        Some(trainer) => trainer,
-        None => {
-            let special = special_tokens(&tokenizer.special_ids());
-            let parameters = first_parameters(&file)?;
-            Trainer::new(
-                Flamingo::new(&file.model, special, parameters)?,
-                file.train.clone(),
-            )?
-        }
+    if file.initial.model.is_none() {
+        // A model that is there already may have more rows than its tokenizer has tokens.
+        file.model = file.model.with_vocabulary(tokenizer.vocabulary_size());
+    }
+    let settings = RunSettings {
+        file: "train.toml",
+        table: toml::Table::try_from(&file).context("cannot write the configuration")?,
+        may_change: &MAY_CHANGE,
     };
-    let state = match trainer.steps() {
-        0 => None,
-        steps => Some(run.loader_state(steps)?),
+    let keep = Keep {
+        last: file.run.keep_last,
+        every: file.run.keep_every,
+    };
+    let is_first = launch.is_first();
+    let run = RunDirectory::open(&options.out, &settings, &tokenizer_bytes, keep, is_first)?;
+    let (mut trainer, state) = match run.newest_checkpoint(is_first)? {
+        Some((trainer, state)) => (trainer, Some(state)),
+        None => (first_trainer(&file, &tokenizer)?, None),
     };
     let mut mixture = Mixture::open(&datasets, file.run.schedule, &tokenizer, state.as_ref())?;
-    let mut metrics = run.metrics(trainer.steps())?;
+    let same = format!("{} {}", toml::to_string(&file)?, trainer.steps());
+    let mut collective = launch.join(&same)?;
+    let mut writer = match launch.is_first() {
+        true => Some(Writer::open(
+            &run,
+            &file,
+            &datasets,
+            &tokenizer,
+            trainer.steps(),
+        )?),
+        false => None,
+    };
     let total = file.run.steps as u64;
-    let progress = Progress::new("steps", trainer.steps() as u64, total, options.is_quiet);
+    let is_quiet = options.is_quiet || !launch.is_first();
+    let progress = Progress::new("steps", trainer.steps() as u64, total, is_quiet);
     let mut losses = Vec::new();
+    let mut skipped_in_a_row = 0;
+    let mut began = Instant::now();
     while trainer.steps() < file.run.steps {
-        if *stop.borrow() {
-            run.save(&trainer, &mixture)?;
+        if is_stopped(*stop.borrow(), collective.as_mut())? {
+            if writer.is_some() {
+                run.save(&trainer, &mixture)?;
+            }
             return Err(Stopped.into());
         }
+        let asked = Instant::now();
         let Some(batches) = mixture.next_step()? else {
             break;
         };
-        let weighted = batches
-            .iter()
-            .map(|batch| Ok((inputs(&batch.batch)?, batch.weight)))
-            .collect::<Result<Vec<_>>>()?;
-        let weighted: Vec<_> = weighted
-            .iter()
-            .map(|(inputs, weight)| (inputs, *weight))
-            .collect();
-        let report = trainer.step(&weighted)?;
-        let named = batches.iter().zip(&report.losses);
-        let total_weight: f64 = batches.iter().map(|batch| batch.weight).sum();
-        let weigh = |(batch, loss): (&WeightedBatch, &f64)| batch.weight * loss / total_weight;
-        let loss = named.clone().map(weigh).sum();
-        losses.push(loss);
-        let gates: Vec<f64> = report
-            .gates
-            .iter()
-            .flat_map(|(_, gates)| gates.map(|gate| f64::from(gate.abs())))
-            .collect();
-        #[expect(clippy::cast_precision_loss, reason = "a model has few gates")]
-        let mean_gate = gates.iter().sum::<f64>() / gates.len().max(1) as f64;
-        let line = Metrics {
-            step: report.step,
-            loss,
-            losses: named
-                .map(|(batch, loss)| (batch.name.as_str(), *loss))
-                .collect(),
-            gradient_norm: report.gradient_norm,
-            learning_rate: report.learning_rate,
-            mean_gate,
-            is_skipped: report.skipped,
-            skipped_rows: skipped_rows(report.skipped, &batches),
-        };
-        serde_json::to_writer(&mut metrics, &line).context("cannot write metrics")?;
-        metrics.write_all(b"\n").context("cannot write metrics")?;
-        progress.step(|| format!("loss {loss:.3}, gates {mean_gate:.4}"));
-        let is_due = trainer
-            .steps()
-            .is_multiple_of(file.run.checkpoint_every.max(1));
-        if is_due && trainer.steps() < file.run.steps {
-            run.save(&trainer, &mixture)?;
+        let waited = asked.elapsed();
+        let report = take_step(&mut trainer, &batches, collective.as_mut())?;
+        let line = step_line(&report, &batches);
+        losses.push(line.loss);
+        let (loss, mean_gate) = (line.loss, line.mean_gate);
+        if let Some(writer) = &mut writer {
+            writer.step(&line, began.elapsed(), waited)?;
         }
+        progress.step(|| told(&line));
+        skipped_in_a_row = if report.skipped {
+            skipped_in_a_row + 1
+        } else {
+            0
+        };
+        if skipped_in_a_row > 0 && skipped_in_a_row == file.run.stop_after_skipped {
+            let path = save_skipped(&run, launch, report.step, &batches)?;
+            bail!(
+                "{skipped_in_a_row} steps in a row had no finite loss (gates {mean_gate:.4}, loss \
+                 {loss}): the batch of the last is {}, its rows are in metrics.jsonl; a lower \
+                 train.learning_rate or a longer warm-up helps where the data is sound, and the run \
+                 goes on from its last checkpoint",
+                path.display()
+            );
+        }
+        let is_last = trainer.steps() == file.run.steps;
+        if let Some(writer) = &mut writer {
+            writer.hold_out(&trainer, is_last)?;
+            if !is_last && is_due(trainer.steps(), file.run.checkpoint_every.max(1)) {
+                run.save(&trainer, &mixture)?;
+            }
+        }
+        began = Instant::now();
     }
     progress.finish();
-    if !losses.is_empty() {
+    if !losses.is_empty() && writer.is_some() {
         run.save(&trainer, &mixture)?;
     }
     Ok(TrainResult {
@@ -270,91 +196,13 @@ pub(crate) fn tokenizer_of(datasets: &[Dataset]) -> Result<(Arc<Tokenizer>, Vec<
     Ok((Arc::new(tokenizer), bytes))
 }
 
-/// Pretrained weights where there are some, and the seed for the rest.
-fn first_parameters(file: &TrainFile) -> Result<ParameterStore> {
-    let seed = file.run.seed;
-    let Some(path) = &file.initial.vision else {
-        return Ok(ParameterStore::seeded(seed));
-    };
-    let checkpoint = path.join("checkpoint");
-    let place = if checkpoint.is_dir() {
-        &checkpoint
-    } else {
-        path
-    };
-    let weights = read_vision(place, &file.model.vision)
-        .context("cannot begin with the weights of `initial.vision`")?;
-    let origin = path.display().to_string();
-    Ok(ParameterStore::from_tensors(weights, origin).or_seeded(seed))
-}
-
-/// What a run is trained on: the datasets of its configuration, or the one corpus `data`.
-pub(crate) fn datasets(
-    loader: &LoaderConfig,
-    datasets: &[DatasetConfig],
-    data: Option<&Path>,
-) -> Result<Vec<Dataset>> {
-    match data {
-        Some(directory) => {
-            ensure!(
-                datasets.is_empty(),
-                "the configuration names {} datasets and --data names another: leave out one",
-                datasets.len()
-            );
-            Ok(vec![Dataset {
-                name: "data".to_owned(),
-                directory: directory.to_owned(),
-                weight: 1.0,
-                config: loader.clone(),
-            }])
-        }
-        None if datasets.is_empty() => {
-            bail!("nothing to train on: give --data DIR, or [[datasets]] in the configuration")
-        }
-        None => datasets
-            .iter()
-            .map(|dataset| {
-                let config = loader_of(loader, &dataset.loader)
-                    .with_context(|| format!("cannot use the dataset `{}`", dataset.name))?;
-                Ok(Dataset {
-                    name: dataset.name.clone(),
-                    directory: dataset.path.clone(),
-                    weight: dataset.weight,
-                    config,
-                })
-            })
-            .collect(),
-    }
-}
-
-/// The settings of one dataset's loader: those of all, with its own over them.
-fn loader_of(all: &LoaderConfig, own: &toml::Table) -> Result<LoaderConfig> {
-    let mut table = toml::Table::try_from(all)?;
-    put_over(&mut table, own.clone());
-    let config: LoaderConfig = table.try_into()?;
-    // What a model cannot have two of.
-    ensure!(
-        (config.image_side_px, config.mean, config.deviation)
-            == (all.image_side_px, all.mean, all.deviation),
-        "`image_side_px`, `mean` and `deviation` belong to the vision encoder: set them for all \
-         datasets, in [loader]"
-    );
-    Ok(config)
-}
-
-/// The rows of a step, if it was skipped.
-pub(crate) fn skipped_rows(is_skipped: bool, batches: &[WeightedBatch]) -> Vec<&str> {
-    let rows = batches.iter().flat_map(|batch| &batch.batch.ids);
-    rows.filter(|_| is_skipped).map(String::as_str).collect()
-}
-
 impl InTraining for Trainer {
     fn load(directory: &Path) -> m3w_model::Result<Self> {
         Self::load(directory)
     }
 
-    fn save(&self, directory: &Path) -> m3w_model::Result<()> {
-        Self::save(self, directory)
+    fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> m3w_model::Result<()> {
+        Self::save_with(self, directory, more)
     }
 
     fn steps(&self) -> usize {
@@ -362,13 +210,107 @@ impl InTraining for Trainer {
     }
 }
 
-/// Means of the first and of the last tenth.
-pub(crate) fn first_and_last(losses: &[f64]) -> Option<(f64, f64)> {
-    let count = losses.len().div_ceil(10);
-    #[expect(clippy::cast_precision_loss, reason = "a number of steps")]
-    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    let first = losses.get(..count).filter(|part| !part.is_empty())?;
-    Some((mean(first), mean(&losses[losses.len() - count..])))
+fn is_due(steps: usize, every: usize) -> bool {
+    every > 0 && steps.is_multiple_of(every)
+}
+
+/// Whether any process was asked to stop: then all do, before the same step.
+fn is_stopped(stop: bool, collective: &mut dyn Collective) -> Result<bool> {
+    let mut stops = [f32::from(u8::from(stop))];
+    collective.sum(&mut stops)?;
+    Ok(stops[0] > 0.0)
+}
+
+fn take_step(
+    trainer: &mut Trainer,
+    batches: &[WeightedBatch],
+    collective: &mut dyn Collective,
+) -> Result<StepReport> {
+    let weighted = batches
+        .iter()
+        .map(|batch| Ok((inputs(&batch.batch)?, batch.weight)))
+        .collect::<Result<Vec<_>>>()?;
+    let weighted: Vec<_> = weighted
+        .iter()
+        .map(|(inputs, weight)| (inputs, *weight))
+        .collect();
+    Ok(trainer.step_together(&weighted, collective)?)
+}
+
+fn step_line(report: &StepReport, batches: &[WeightedBatch]) -> StepLine {
+    let named = batches.iter().zip(&report.losses);
+    let total_weight: f64 = batches.iter().map(|batch| batch.weight).sum();
+    let weigh = |(batch, loss): (&WeightedBatch, &f64)| batch.weight * loss / total_weight;
+    let gates: Vec<f64> = report
+        .gates
+        .iter()
+        .flat_map(|(_, gates)| gates.map(|gate| f64::from(gate.abs())))
+        .collect();
+    #[expect(clippy::cast_precision_loss, reason = "a model has few gates")]
+    let mean_gate = gates.iter().sum::<f64>() / gates.len().max(1) as f64;
+    let rows = batches.iter().flat_map(|batch| &batch.batch.ids);
+    StepLine {
+        step: report.step,
+        loss: named.clone().map(weigh).sum(),
+        losses: named
+            .map(|(batch, loss)| (batch.name.clone(), *loss))
+            .collect(),
+        gradient_norm: report.gradient_norm,
+        learning_rate: report.learning_rate,
+        mean_gate,
+        gates: report.gates.iter().copied().collect(),
+        tokens: report.targets,
+        is_skipped: report.skipped,
+        skipped_rows: rows.filter(|_| report.skipped).cloned().collect(),
+    }
+}
+
+/// What a progress line says.
+fn told(line: &StepLine) -> String {
+    let mut losses: Vec<String> = Vec::new();
+    if line.losses.len() > 1 {
+        let named = line.losses.iter();
+        losses.extend(named.map(|(name, loss)| format!("{name} {loss:.3}")));
+    } else {
+        losses.push(format!("loss {:.3}", line.loss));
+    }
+    format!(
+        "{}, gates {:.4}, gradient {:.2}, rate {:.1e}",
+        losses.join(", "),
+        line.mean_gate,
+        line.gradient_norm,
+        line.learning_rate
+    )
+}
+
+/// The tensors of a step's batches, `NAME.tokens` and so on, for a look at what went wrong.
+fn save_skipped(
+    run: &RunDirectory,
+    launch: &Launch,
+    step: usize,
+    batches: &[WeightedBatch],
+) -> Result<PathBuf> {
+    let process = match launch.rank {
+        0 => String::new(),
+        rank => format!("-process-{rank}"),
+    };
+    let path = run.path(&format!("skipped-step-{step}{process}.safetensors"));
+    let mut tensors = HashMap::new();
+    for batch in batches {
+        let inputs = inputs(&batch.batch)?;
+        let parts = [
+            ("tokens", Some(inputs.tokens)),
+            ("image_index", inputs.image_index),
+            ("pixels", Some(inputs.pixels)),
+            ("loss_mask", inputs.loss_mask),
+        ];
+        for (part, tensor) in parts {
+            tensors.extend(tensor.map(|tensor| (format!("{}.{part}", batch.name), tensor)));
+        }
+    }
+    candle_core::safetensors::save(&tensors, &path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// The tokenizer's ids as the model names them.
@@ -400,55 +342,4 @@ pub fn inputs(batch: &Batch) -> Result<Inputs> {
         pixels,
         Some(loss_mask),
     )?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tiny_configuration_is_whole() {
-        let text = include_str!("../configs/train-tiny.toml");
-        let file: TrainFile = toml::from_str(text).unwrap();
-        assert!(file.run.steps > 0);
-    }
-
-    fn mixed(datasets: &str) -> Result<Vec<Dataset>> {
-        let text = format!("{}\n{datasets}", include_str!("../configs/train-tiny.toml"));
-        let file: TrainFile = toml::from_str(&text)?;
-        super::datasets(&file.loader, &file.datasets, None)
-    }
-
-    #[test]
-    fn a_dataset_has_the_settings_of_all_and_its_own_over_them() {
-        let datasets = mixed(
-            "[[datasets]]\nname = 'm3w'\npath = 'a'\n[[datasets]]\nname = 'align'\npath = 'b'\n\
-             weight = 0.2\nloader.batch_size = 32\nloader.colour_jitter.contrast = 0.3",
-        )
-        .unwrap();
-        let sizes: Vec<_> = datasets.iter().map(|each| each.config.batch_size).collect();
-        assert_eq!(sizes, [8, 32]);
-        assert_eq!(datasets[1].config.image_side_px, 64);
-        assert!((datasets[1].config.colour_jitter.contrast - 0.3).abs() < 1e-6);
-        assert_eq!((datasets[0].weight, datasets[1].weight), (1.0, 0.2));
-    }
-
-    #[test]
-    fn settings_that_are_unknown_or_belong_to_the_model_are_refused() {
-        let refused = |setting: &str| {
-            let text = format!("[[datasets]]\nname = 'a'\npath = 'a'\nloader.{setting}");
-            format!("{:#}", mixed(&text).unwrap_err())
-        };
-        assert!(refused("batch = 3").contains("batch"));
-        assert!(refused("image_side_px = 8").contains("vision encoder"));
-        assert!(format!("{:#}", mixed("").unwrap_err()).contains("nothing to train on"));
-    }
-
-    #[test]
-    fn means_are_of_the_first_and_last_tenth() {
-        let losses: Vec<f64> = (0..20).map(f64::from).collect();
-        assert_eq!(first_and_last(&losses), Some((0.5, 18.5)));
-        assert_eq!(first_and_last(&[3.0]), Some((3.0, 3.0)));
-        assert_eq!(first_and_last(&[]), None);
-    }
 }

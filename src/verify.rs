@@ -9,6 +9,7 @@ use m3w_shards::{DocumentReader, FileEntry, Manifest, SequenceReader};
 use rayon::prelude::*;
 
 use crate::corpus::Corpus;
+use crate::forgotten::Forgotten;
 use crate::outcomes::{OutcomeLine, lines};
 use crate::unit::Unit;
 
@@ -183,10 +184,15 @@ fn documents(
             kept = Some(Box::new(lines.filter(has_document)));
         }
         let mut rows = 0;
+        let forgotten = Forgotten::load(corpus.root())?;
         let reader = DocumentReader::open(&corpus.root().join(&entry.path))?;
         for document in reader.with_damaged_pictures() {
             let document = document?;
             let id = document.id.to_string();
+            if forgotten.touches("", &[], Some(&document)) {
+                let what = "was to be forgotten: give the same `m3w forget` again";
+                findings.add(&entry.path, format!("row {rows} ({id}) {what}"));
+            }
             for image in document.images() {
                 if Sha256::of(&image.bytes) != image.sha256_stored {
                     let url = &image.reference.url;

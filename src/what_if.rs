@@ -59,6 +59,13 @@ pub fn with_filters(
     for assignment in assignments {
         assign(&mut settings, assignment)?;
     }
+    let section = settings.get("filter").and_then(toml::Value::as_table);
+    let decides = |key: &&str| section.is_some_and(|section| section.contains_key(*key));
+    if let Some(key) = ["pii", "block"].iter().find(|key| decides(key)) {
+        bail!(
+            "`filter.{key}` decides what is fetched and how it is stored, and needs another build"
+        );
+    }
     if let Some(key) = settings.keys().find(|key| *key != "filter") {
         bail!(
             "`{key}` decides what is fetched or how it is read, and needs another build: only \
@@ -210,6 +217,11 @@ impl Judge<'_> {
     fn passes(&self, reason: &Reason) -> bool {
         match (reason.name.as_ref(), reason.measured) {
             ("filter/too-small", Some(side)) => side >= f64::from(self.filter.image.min_side_px),
+            ("filter/too-large", Some(side)) => {
+                let most = self.filter.image.max_side_px;
+                most.is_none_or(|most| side <= f64::from(most))
+            }
+            ("filter/animated", _) => self.filter.image.animated,
             ("filter/too-narrow", Some(ratio)) => ratio <= self.filter.image.max_aspect_ratio,
             ("filter/too-many-images", _) => self.filter.max_images > self.before.max_images,
             _ => false,
@@ -254,5 +266,6 @@ mod tests {
         let refused = set("crawler.delay_ms=0").unwrap_err().to_string();
         assert!(refused.contains("`crawler`"), "{refused}");
         assert!(set("filter.text.min_wrods=30").is_err());
+        assert!(set("filter.pii.emails=true").is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::consent::Policy;
 
 /// Name by which `robots.txt`, `X-Robots-Tag` and `<meta>` address us. RFC 9309, 2.2.1 allows
 /// letters, `-` and `_` only.
@@ -62,6 +63,8 @@ pub struct Config {
     /// Whether each origin is asked for `/.well-known/tdmrep.json` and `/ai.txt`, two requests
     /// more, and what they reserve is kept to.
     pub opt_out_files: bool,
+    /// Which statements on reuse are kept to.
+    pub consent_policy: Policy,
     /// How long a `robots.txt` stays valid; RFC 9309, 2.4 allows 24 hours.
     pub robots_ttl_s: u64,
 }
@@ -90,6 +93,7 @@ impl Default for Config {
             max_retry_after_s: 60,
             robots: true,
             opt_out_files: true,
+            consent_policy: Policy::Default,
             robots_ttl_s: 24 * 60 * 60,
         }
     }

@@ -1,7 +1,7 @@
 //! Machine-readable statements on reuse, and what follows from them.
 //!
 //! What was seen travels with each page as [`Signal`]s; what to do about it is one pure function,
-//! [`decide`]. Read are `X-Robots-Tag` headers, `<meta name=robots>` and `<meta>` with our own
+//! [`decide`], under the [`Policy`] of the configuration. Read are `X-Robots-Tag` headers, `<meta name=robots>` and `<meta>` with our own
 //! product token, the TDM Reservation Protocol's header, `<meta>` and file, and `ai.txt`
 //! ([`crate::Reservations`]).
 
@@ -24,6 +24,32 @@ pub struct Signal {
     pub channel: String,
     /// Its text.
     pub value: String,
+}
+
+/// Which statements are kept to. Every one that is seen is recorded, whatever the policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// A statement that closes anything closes all: a page with `noimageai` goes with its text, one
+    /// with `noindex` with its images.
+    Strict,
+    /// Each statement closes what it names.
+    #[default]
+    Default,
+    /// As the default, but `noindex` and `none`, which speak to search engines of the page alone,
+    /// close nothing.
+    IgnorePageOnly,
+}
+
+impl Policy {
+    /// What one statement closes under this policy.
+    fn settle(self, decision: Decision) -> Decision {
+        match self {
+            Self::Strict if decision != Decision::KEEP => Decision::DROP,
+            Self::IgnorePageOnly if decision.images_allowed => Decision::KEEP,
+            _ => decision,
+        }
+    }
 }
 
 /// What may be kept of a page. For an image's own headers, either `false` drops it.
@@ -100,26 +126,54 @@ pub(crate) fn from_metas(metas: &[Meta]) -> Vec<Signal> {
     signals
 }
 
-/// What the signals leave us, if `agent` is our product token.
-///
-/// `noai` and a TDM reservation close page and images; `noindex` and `none` close the page;
-/// `noimageai` and `noimageindex` close the images. Whatever is closed by one signal stays closed.
+/// What the signals leave us under the default policy, if `agent` is our product token; see
+/// [`decide_by`].
 #[must_use]
 pub fn decide(signals: &[Signal], agent: &str) -> Decision {
+    decide_by(Policy::Default, signals, agent)
+}
+
+/// What the signals leave us, if `agent` is our product token.
+///
+/// `noai`, `noml` and a TDM reservation close page and images; `noindex` and `none` close the page;
+/// `noimageai` and `noimageindex` close the images; what a picture's own metadata reserve closes the
+/// picture. Whatever is closed by one signal stays closed.
+#[must_use]
+pub fn decide_by(policy: Policy, signals: &[Signal], agent: &str) -> Decision {
     signals
         .iter()
         .map(|signal| match signal.channel.as_str() {
             "tdm-reservation" | "meta-tdm-reservation" | "tdmrep.json" => decide_tdm(&signal.value),
             "ai.txt" => Decision::DROP,
             LICENSE => Decision::KEEP,
-            "x-robots-tag" => decide_robots_tag(&signal.value, agent),
+            "iptc-data-mining" => decide_iptc(&signal.value),
+            "c2pa-training-mining" => decide_c2pa(&signal.value),
+            "x-robots-tag" => decide_robots_tag(policy, &signal.value, agent),
             _ => signal
                 .value
                 .split(',')
-                .map(decide_directive)
+                .map(|directive| policy.settle(decide_directive(directive)))
                 .fold(Decision::KEEP, Decision::and),
         })
         .fold(Decision::KEEP, Decision::and)
+}
+
+/// PLUS LDF 2.0.1: every name that begins so prohibits the training of models, if only some of it.
+fn decide_iptc(value: &str) -> Decision {
+    if value.starts_with("DMI-PROHIBITED") {
+        Decision::DROP
+    } else {
+        Decision::KEEP
+    }
+}
+
+/// C2PA: a use that is `constrained` takes a permission, which we have not. Inference is not what a
+/// corpus is for.
+fn decide_c2pa(value: &str) -> Decision {
+    match value.split_once(": ") {
+        Some((entry, "notAllowed" | "constrained")) if entry != "ai_inference" => Decision::DROP,
+        _ => Decision::KEEP,
+    }
 }
 
 /// TDMRep, 4.2: 1 means that rights are reserved.
@@ -132,7 +186,7 @@ fn decide_tdm(value: &str) -> Decision {
 
 /// A list of directives, of which each may stand behind the name of the agent that it and those
 /// after it are for: `otherbot: noai, noindex`.
-fn decide_robots_tag(value: &str, agent: &str) -> Decision {
+fn decide_robots_tag(policy: Policy, value: &str, agent: &str) -> Decision {
     let mut is_for_us = true;
     let mut decision = Decision::KEEP;
     for part in value.split(',') {
@@ -147,7 +201,7 @@ fn decide_robots_tag(value: &str, agent: &str) -> Decision {
             None => part,
         };
         if is_for_us {
-            decision = decision.and(decide_directive(directive));
+            decision = decision.and(policy.settle(decide_directive(directive)));
         }
     }
     decision
@@ -167,7 +221,7 @@ fn has_value(name: &str) -> bool {
 
 fn decide_directive(directive: &str) -> Decision {
     let (page_allowed, images_allowed) = match directive.trim().to_ascii_lowercase().as_str() {
-        "noai" => (false, false),
+        "noai" | "noml" => (false, false),
         "noindex" | "none" => (false, true),
         "noimageai" | "noimageindex" => (true, false),
         _ => (true, true),
@@ -227,6 +281,51 @@ mod tests {
         assert_eq!(signals.len(), 2);
         let decision = decide(&signals, "mwwbot");
         assert!(!decision.page_allowed && !decision.images_allowed);
+    }
+
+    #[test]
+    fn a_policy_widens_or_narrows_what_a_statement_closes() {
+        let decision = |policy, value| {
+            let signals = from_headers([("x-robots-tag", value)]);
+            let decision = decide_by(policy, &signals, "mwwbot");
+            (decision.page_allowed, decision.images_allowed)
+        };
+        for (value, strict, default, ignoring) in [
+            ("noml", (false, false), (false, false), (false, false)),
+            ("noimageai", (false, false), (true, false), (true, false)),
+            ("noindex", (false, false), (false, true), (true, true)),
+            (
+                "noindex, noimageai",
+                (false, false),
+                (false, false),
+                (true, false),
+            ),
+            ("nofollow", (true, true), (true, true), (true, true)),
+        ] {
+            assert_eq!(decision(Policy::Strict, value), strict, "{value}");
+            assert_eq!(decision(Policy::Default, value), default, "{value}");
+            assert_eq!(decision(Policy::IgnorePageOnly, value), ignoring, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_a_picture_reserves_closes_it() {
+        let is_kept = |channel: &str, value: &str| {
+            let signal = Signal {
+                channel: channel.to_owned(),
+                value: value.to_owned(),
+            };
+            decide(&[signal], "mwwbot").images_allowed
+        };
+        assert!(is_kept("iptc-data-mining", "DMI-ALLOWED"));
+        assert!(!is_kept("iptc-data-mining", "DMI-PROHIBITED"));
+        assert!(!is_kept(
+            "iptc-data-mining",
+            "DMI-PROHIBITED-GENAIMLTRAINING"
+        ));
+        assert!(is_kept("c2pa-training-mining", "ai_inference: notAllowed"));
+        assert!(is_kept("c2pa-training-mining", "ai_training: allowed"));
+        assert!(!is_kept("c2pa-training-mining", "ai_training: constrained"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use url::Url;
 
-use crate::consent::{Decision, Signal, decide, from_metas};
+use crate::consent::{Decision, Policy, Signal, decide_by, from_metas};
 use crate::meta::Meta;
 use crate::{Failure, FailureKind, PRODUCT_TOKEN};
 
@@ -124,8 +124,8 @@ pub(crate) fn is_binary(bytes: &[u8]) -> bool {
 }
 
 /// What the signals of an answer's headers leave of a page.
-pub(crate) fn check_page_consent(signals: &[Signal]) -> Result<Decision, Failure> {
-    let decision = decide(signals, PRODUCT_TOKEN);
+pub(crate) fn check_page_consent(policy: Policy, signals: &[Signal]) -> Result<Decision, Failure> {
+    let decision = decide_by(policy, signals, PRODUCT_TOKEN);
     if decision.page_allowed {
         return Ok(decision);
     }
@@ -133,8 +133,8 @@ pub(crate) fn check_page_consent(signals: &[Signal]) -> Result<Decision, Failure
 }
 
 /// An image is dropped by either kind of statement on its own answer.
-pub(crate) fn check_image_consent(signals: &[Signal]) -> Result<(), Failure> {
-    let decision = decide(signals, PRODUCT_TOKEN);
+pub(crate) fn check_image_consent(policy: Policy, signals: &[Signal]) -> Result<(), Failure> {
+    let decision = decide_by(policy, signals, PRODUCT_TOKEN);
     if decision.page_allowed && decision.images_allowed {
         return Ok(());
     }
@@ -151,10 +151,11 @@ fn opted_out(signals: &[Signal]) -> Failure {
 
 /// Adds the signals of a page's own `<meta>` elements to those of its headers and decides.
 pub(crate) fn settle_consent(
+    policy: Policy,
     mut signals: Vec<Signal>,
     metas: &[Meta],
 ) -> Result<(Vec<Signal>, Decision), Failure> {
     signals.extend(from_metas(metas));
-    let decision = check_page_consent(&signals)?;
+    let decision = check_page_consent(policy, &signals)?;
     Ok((signals, decision))
 }

@@ -1,4 +1,4 @@
-//! Measures texts by the rules of Gopher and FineWeb: one JSON array of values for each text.
+//! Measures texts by the rules of Gopher, FineWeb, C4 and OBELICS: one JSON array of values for each text.
 //!
 //!     text_measures FILE
 //!
@@ -8,12 +8,14 @@
 
 use std::error::Error;
 
+use m3w_document::filter::c4::C4;
 use m3w_document::filter::line::Lines;
+use m3w_document::filter::obelics::Obelics;
 use m3w_document::filter::quality::{Quality, STOP_WORDS};
 use m3w_document::filter::repetition::Repetition;
 use m3w_document::filter::words;
 
-const NAMES: [&str; 25] = [
+const NAMES: &[&str] = &[
     "words",
     "mean_word_length",
     "hashes_per_word",
@@ -39,6 +41,16 @@ const NAMES: [&str; 25] = [
     "short_lines",
     "duplicate_characters",
     "breaks_per_word",
+    "c4_lines",
+    "lorem_ipsum",
+    "curly_brackets",
+    "c4_sentences",
+    "bare_words",
+    "character_repetition",
+    "word_repetition",
+    "special_characters",
+    "stop_word_share",
+    "punctuation",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -83,6 +95,19 @@ fn measures(text: &str) -> Vec<f64> {
         lines.short,
         lines.duplicate_characters,
         lines.breaks_per_word,
+    ]);
+    let c4 = C4::of(text);
+    values.push(c4.lines);
+    let counts = [c4.lorem_ipsum, c4.curly_brackets, c4.sentences];
+    values.extend(counts.map(|count| count as f64));
+    let obelics = Obelics::of(text);
+    values.extend([
+        obelics.words as f64,
+        obelics.character_repetition,
+        obelics.word_repetition,
+        obelics.special_characters,
+        obelics.stop_words,
+        obelics.punctuation,
     ]);
     values
 }

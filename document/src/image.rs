@@ -9,6 +9,7 @@ use url::Url;
 use crate::{ConsentSignal, Sha256};
 
 mod animation;
+mod data_mining;
 mod decode;
 mod jpeg;
 mod layout;
@@ -16,9 +17,11 @@ mod prepare;
 mod resize;
 mod shrink;
 
+pub use data_mining::{C2PA, IPTC, data_mining};
 pub use decode::{Decoded, Limits, decode, decode_scaled, sniff};
 pub use prepare::{Encoding, PrepareConfig, Resize, prepare};
 pub use resize::resize;
+pub(crate) use resize::resize_with;
 
 /// An image as a page names it, before anyone has fetched it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

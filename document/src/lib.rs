@@ -27,6 +27,7 @@
 //! ```
 
 pub mod caption;
+pub mod dedup;
 mod digest;
 mod document;
 mod error;

@@ -42,6 +42,19 @@ impl Tally {
         }
     }
 
+    /// Takes away what `other` counts, as if it had not been merged; a name that nothing is left of
+    /// is gone.
+    pub fn subtract(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            if let Some(known) = self.0.get_mut(name) {
+                *known = known.saturating_sub(*count);
+                if *known == 0 {
+                    self.0.remove(name);
+                }
+            }
+        }
+    }
+
     /// Names and counts, in the names' order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(name, count)| (name.as_str(), *count))

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// What a filter decided.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +27,7 @@ impl Verdict {
 }
 
 /// Why something was dropped: a stable name to count by, and what was measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Reason {
     /// Stable name, `step/cause` in kebab case: `filter/too-small`, `fetch/robots`.
     pub name: Cow<'static, str>,
@@ -34,6 +35,10 @@ pub struct Reason {
     pub measured: Option<f64>,
     /// The threshold it failed.
     pub threshold: Option<f64>,
+    /// What it repeats, if it goes as a repetition: id of a document, URL of an image, name of a
+    /// protected file.
+    #[serde(default)]
+    pub duplicate_of: Option<String>,
 }
 
 impl Reason {
@@ -44,6 +49,7 @@ impl Reason {
             name: Cow::Borrowed(name),
             measured: None,
             threshold: None,
+            duplicate_of: None,
         }
     }
 
@@ -54,7 +60,33 @@ impl Reason {
             name: Cow::Borrowed(name),
             measured: Some(measured),
             threshold: Some(threshold),
+            duplicate_of: None,
         }
+    }
+
+    /// The same with the name of what is repeated.
+    #[must_use]
+    pub fn with_duplicate_of(self, name: impl Into<String>) -> Self {
+        Self {
+            duplicate_of: Some(name.into()),
+            ..self
+        }
+    }
+}
+
+impl Serialize for Reason {
+    /// Text forms name what is repeated only where there is something; others need every field.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let has_all = self.duplicate_of.is_some() || !serializer.is_human_readable();
+        let fields = 3 + usize::from(has_all);
+        let mut reason = serializer.serialize_struct("Reason", fields)?;
+        reason.serialize_field("name", &self.name)?;
+        reason.serialize_field("measured", &self.measured)?;
+        reason.serialize_field("threshold", &self.threshold)?;
+        if has_all {
+            reason.serialize_field("duplicate_of", &self.duplicate_of)?;
+        }
+        reason.end()
     }
 }
 
@@ -63,6 +95,9 @@ impl fmt::Display for Reason {
         f.write_str(&self.name)?;
         if let (Some(measured), Some(threshold)) = (self.measured, self.threshold) {
             write!(f, " ({measured} against {threshold})")?;
+        }
+        if let Some(name) = &self.duplicate_of {
+            write!(f, ", repeats {name}")?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Measures the medium configuration, for a comparison with other implementations of the same work.
 //!
 //! `cargo run --release -p m3w-model --example medium -- forward|vision|perceiver|generate|beam|train
-//! [REPETITIONS [bf16|f32]]`: CLIP ViT-B/32, a resampler of 6 layers and 64 latents, a decoder of GPT-2's shape
+//! [REPETITIONS [int8|bf16|f32]]`: CLIP ViT-B/32, a resampler of 6 layers and 64 latents, a decoder of GPT-2's shape
 //! and size, gated blocks before layers 4, 8 and 12; all weights random, only their sizes matter.
 //! `forward` and `train` take 4 rows x 256 tokens x 5 pictures, `generate` and `beam` (3 beams) one
 //! row with 5 pictures and 64 tokens, and add 32. Weights are held as f32 unless asked otherwise. Prints the median of the repetitions, work done a
@@ -96,7 +96,8 @@ fn main() -> Outcome<()> {
     let weights = match arguments.next().as_deref() {
         None | Some("f32") => WeightType::F32,
         Some("bf16") => WeightType::Bf16,
-        Some(other) => return Err(format!("weights are no {other}: give bf16 or f32").into()),
+        Some("int8") => WeightType::Int8,
+        Some(other) => return Err(format!("weights are no {other}: give int8, bf16 or f32").into()),
     };
     let config = config()?;
     let mut store = ParameterStore::seeded(1).frozen_as(weights);

@@ -90,6 +90,34 @@ pub enum Error {
     /// A thread for the deep recursion of a backward pass could not be started.
     #[error("cannot start a thread for the training step: {0}")]
     Thread(std::io::Error),
+    /// The address at which processes of a training meet cannot be used.
+    #[error("{address}: {source}: is MASTER_ADDR:MASTER_PORT where process 0 runs?")]
+    Network {
+        /// The address.
+        address: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Another process of a training does not answer.
+    #[error(
+        "process {rank} of this training does not answer ({source}): start all of them again, and \
+         they go on from the last checkpoint"
+    )]
+    Process {
+        /// Which process.
+        rank: usize,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A process does not belong to this training.
+    #[error(
+        "process {rank} has another configuration, another number of processes, another checkpoint \
+         or the rank of another: start all with the same command and the same --out"
+    )]
+    OtherRun {
+        /// What it takes itself for.
+        rank: usize,
+    },
 }
 
 /// What the functions of this crate return.

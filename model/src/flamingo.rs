@@ -157,6 +157,23 @@ impl Flamingo {
         Ok(self.resampler.forward(&tokens)?.squeeze(0)?)
     }
 
+    /// What the frozen vision encoder says of M pictures or clips `[M, F, 3, H, W]` as a whole: the
+    /// mean over frames and patches, brought to length 1, `[M, vision width]`. Pictures alike have a
+    /// product near 1; so examples for a prompt are found that are like its picture (RICES, Yang et
+    /// al. 2022).
+    ///
+    /// # Errors
+    /// The pictures have another size than the encoder.
+    pub fn vision_features(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (count, frames, channels, height, width) = pixels.dims5()?;
+        let pictures = pixels.reshape((count * frames, channels, height, width))?;
+        let tokens = self.vision.forward(&pictures)?; // [M * F, patches, width]
+        let (_, patches, width) = tokens.dims3()?;
+        let means = tokens.reshape((count, frames * patches, width))?.mean(1)?; // [M, width]
+        let lengths = means.sqr()?.sum_keepdim(1)?.sqrt()?; // [M, 1]
+        Ok(means.broadcast_div(&(lengths + 1e-12)?)?)
+    }
+
     /// Scores over the vocabulary, `[B, L, V]`.
     ///
     /// # Errors

@@ -6,8 +6,6 @@
 //! construction nor on the machine (candle's own generator on the CPU cannot be seeded).
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +15,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::torch::{PICKLE_START, ZIP_START, read_torch};
+use crate::tensor_file::{is_safetensors, map_safetensors};
+use crate::torch::read_torch;
+use crate::weight_type::WeightType;
 use crate::{Error, Result};
 
 /// How names of embedding tables end. An output table of its own belongs to the language model, as in
@@ -81,26 +81,6 @@ impl Group {
             Self::GatedXattn => "gated_xattn",
             Self::Embeddings => "embeddings",
             Self::Language => "language",
-        }
-    }
-}
-
-/// The type that weights are held in where they are not trained.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WeightType {
-    /// 32 bits: what all arithmetic is done in.
-    #[default]
-    F32,
-    /// 16 bits, of which 8 are the number's first digits: relative errors up to 0.4 %.
-    Bf16,
-}
-
-impl WeightType {
-    fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
         }
     }
 }
@@ -271,13 +251,41 @@ impl ParameterStore {
 
     /// The parameter `name`, f32 on the CPU, as a variable where its group is trained.
     pub(crate) fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        self.get_as(name, shape, init, WeightType::F32)
+        self.get_as(name, shape, init, |tensor| {
+            WeightType::F32.of(tensor, false)
+        })
     }
 
-    /// As [`Self::get`], for the weight of a map or a table: where it is frozen, it has the type asked
-    /// for by [`Self::frozen_as`].
-    pub(crate) fn get_matrix(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        self.get_as(name, shape, init, self.frozen_as)
+    /// As [`Self::get`], for a table: where it is frozen, it has the type asked for by
+    /// [`Self::frozen_as`].
+    pub(crate) fn get_table(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let weights = self.frozen_as;
+        self.get_as(name, shape, init, |tensor| weights.of(tensor, false))
+    }
+
+    /// As [`Self::get_table`], for the weight `[out, in]` of a map.
+    pub(crate) fn get_map(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let weights = self.frozen_as;
+        self.get_as(name, shape, init, |tensor| weights.of(tensor, true))
+    }
+
+    /// As [`Self::get_map`], for a weight that is stored as `[in, out]`: it is given as `[out, in]`.
+    /// Where it is frozen, it lies so in memory, which products with few rows read in one go.
+    pub(crate) fn get_turned(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let weights = self.frozen_as;
+        if self.is_trainable(name) || matches!(self.missing, Missing::Describe) {
+            return Ok(self.get(name, shape, init)?.t()?);
+        }
+        let tensor = self.get_as(name, shape, init, |tensor| Ok(tensor.clone()))?;
+        let turned = weights.of(&tensor.t()?.contiguous()?, true)?;
+        // By its own name and shape, where it can be turned back.
+        let own = if turned.dtype() == DType::U8 {
+            turned.clone()
+        } else {
+            turned.t()?
+        };
+        self.handed_out.insert(name.to_owned(), own);
+        Ok(turned)
     }
 
     fn get_as(
@@ -285,24 +293,24 @@ impl ParameterStore {
         name: &str,
         shape: &[usize],
         init: Init,
-        frozen_as: WeightType,
+        frozen: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let is_trainable = self.is_trainable(name);
         let found = match (self.find(name)?, self.missing) {
             (Some(tensor), _) => {
+                if !tensor.dtype().is_float() {
+                    return Err(Error::TensorType {
+                        file: self.origin.clone(),
+                        name: name.to_owned(),
+                        found: tensor.dtype().as_str().to_owned(),
+                    });
+                }
                 if tensor.dims() != shape {
                     return Err(Error::TensorShape {
                         file: self.origin.clone(),
                         name: name.to_owned(),
                         expected: shape.to_vec(),
                         found: tensor.dims().to_vec(),
-                    });
-                }
-                if !tensor.dtype().is_float() {
-                    return Err(Error::TensorType {
-                        file: self.origin.clone(),
-                        name: name.to_owned(),
-                        found: tensor.dtype().as_str().to_owned(),
                     });
                 }
                 tensor
@@ -323,22 +331,10 @@ impl ParameterStore {
             self.variables.insert(name.to_owned(), variable.clone());
             variable.as_tensor().clone()
         } else {
-            found.to_dtype(frozen_as.dtype())?.detach()
+            frozen(&found)?.detach()
         };
         self.handed_out.insert(name.to_owned(), tensor.clone());
         Ok(tensor)
-    }
-
-    /// As [`Self::get`], for a weight `[in, out]`: where it is frozen, it lies in memory as
-    /// `[out, in]`, which products with few rows read in one go.
-    pub(crate) fn get_turned(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        let tensor = self.get_matrix(name, shape, init)?;
-        if self.is_trainable(name) || matches!(self.missing, Missing::Describe) {
-            return Ok(tensor);
-        }
-        let turned = tensor.t()?.contiguous()?.t()?;
-        self.handed_out.insert(name.to_owned(), turned.clone());
-        Ok(turned)
     }
 
     fn is_trainable(&self, name: &str) -> bool {
@@ -357,49 +353,6 @@ impl ParameterStore {
     /// Everything handed out and, of that, the variables, both by name.
     pub(crate) fn into_parts(self) -> (BTreeMap<String, Tensor>, BTreeMap<String, Var>) {
         (self.handed_out, self.variables)
-    }
-}
-
-/// Reads every tensor of a safetensors file or a PyTorch checkpoint; which it is, its first bytes
-/// say. Of safetensors, memory holds the tensors alone.
-pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    if !is_safetensors(path)? {
-        return read_torch(path);
-    }
-    let mapped = map_safetensors(path)?;
-    let views = mapped.tensors().into_iter();
-    views
-        .map(|(name, view)| Ok((name, view.load(&Device::Cpu).map_err(unreadable(path))?)))
-        .collect()
-}
-
-/// Whether a file is to be read as safetensors rather than as a PyTorch checkpoint.
-fn is_safetensors(path: &Path) -> Result<bool> {
-    let file_error = |source| Error::File {
-        path: path.to_owned(),
-        source,
-    };
-    let mut start = Vec::new();
-    let file = File::open(path).map_err(file_error)?;
-    file.take(9).read_to_end(&mut start).map_err(file_error)?;
-    // The first eight bytes of safetensors are a length, which may be any.
-    let is_safetensors = start.get(8) == Some(&b'{');
-    let is_torch = start.starts_with(&ZIP_START) || start.first() == Some(&PICKLE_START);
-    Ok(is_safetensors || !is_torch)
-}
-
-fn map_safetensors(path: &Path) -> Result<MmapedSafetensors> {
-    // SAFETY: the mapped bytes must not change while they are read, which no program can promise
-    // of a file. Ours replace files by renaming; one that is written over while it is read gives
-    // wrong weights or ends the program. Worth it: the file is never in memory beside its tensors,
-    // which halves what loading takes.
-    unsafe { MmapedSafetensors::new(path) }.map_err(unreadable(path))
-}
-
-fn unreadable(path: &Path) -> impl Fn(candle_core::Error) -> Error {
-    move |cause| Error::Content {
-        path: path.to_owned(),
-        cause: format!("not a readable safetensors file: {cause}"),
     }
 }
 

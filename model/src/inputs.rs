@@ -99,6 +99,14 @@ impl Inputs {
         (self.tokens.dims()[0], self.tokens.dims()[1])
     }
 
+    /// How many targets the loss is the mean of.
+    ///
+    /// # Errors
+    /// The tensors cannot be read.
+    pub fn target_count(&self, special: &SpecialTokens) -> Result<usize> {
+        Ok(self.targets(special)?.1.len())
+    }
+
     /// The image index of each token, given or derived, row by row.
     pub(crate) fn image_indices(&self, special: &SpecialTokens) -> Result<Vec<Vec<u8>>> {
         match &self.image_index {

@@ -58,9 +58,11 @@ mod ops;
 mod preprocess;
 mod resampler;
 mod score;
+mod tensor_file;
 mod torch;
 pub mod train;
 mod vision;
+mod weight_type;
 
 pub use config::{
     Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
@@ -81,7 +83,7 @@ pub use import::{
     Assembled, ImportSummary, Published, assemble, language_name, read_vision, read_weights,
     reference_name, vision_sizes,
 };
-pub use init::{Group, ParameterStore, WeightType};
+pub use init::{Group, ParameterStore};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
 pub use language::{Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, Positions};
 pub use loss::cross_entropy;
@@ -92,3 +94,4 @@ pub use score::score_candidates;
 pub use torch::read_torch;
 pub use train::Checkpoint;
 pub use vision::{Nfnet, VisionEncoder, VisionTransformer};
+pub use weight_type::WeightType;

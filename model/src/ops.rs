@@ -34,7 +34,7 @@ impl Linear {
         [outputs, inputs]: [usize; 2],
         scale: f64,
     ) -> Result<Self> {
-        let weight = parameters.get_matrix(
+        let weight = parameters.get_map(
             &format!("{name}.weight"),
             &[outputs, inputs],
             Init::fan_in(inputs, scale),

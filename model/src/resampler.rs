@@ -237,7 +237,7 @@ pub(crate) fn keys_and_values(
     inner: usize,
     width: usize,
 ) -> Result<[Linear; 2]> {
-    let both = parameters.get_matrix(
+    let both = parameters.get_map(
         &format!("{name}.weight"),
         &[2 * inner, width],
         Init::fan_in(width, 1.0),

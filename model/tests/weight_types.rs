@@ -121,3 +121,62 @@ fn a_model_of_16_bits_can_be_saved_and_trained_on() {
     let mut trainer = m3w_model::train::Trainer::new(half, Default::default()).unwrap();
     assert!(!trainer.step(&[(&inputs(), 1.0)]).unwrap().skipped);
 }
+
+#[test]
+fn weights_of_8_bits_take_a_quarter_and_give_nearly_the_same() {
+    for config in configs() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("model");
+        let whole = Flamingo::new(&config, SPECIAL, ParameterStore::seeded(3)).unwrap();
+        whole.save(&place).unwrap();
+        let eighth = Flamingo::load_as(&place, WeightType::Int8).unwrap();
+        assert!(
+            bytes(&eighth) as f64 <= 0.36 * bytes(&whole) as f64,
+            "{}",
+            bytes(&eighth)
+        );
+        let exact = whole.forward(&inputs()).unwrap();
+        let size = exact
+            .sqr()
+            .unwrap()
+            .mean_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap()
+            .sqrt();
+        let scores = eighth.forward(&inputs()).unwrap();
+        let off = largest_difference(&scores, &exact) / size;
+        assert!(off > 0.0 && off < 0.1, "{off}");
+        // One token at a time, as all at once.
+        let options = GenerateOptions {
+            max_new_tokens: 12,
+            ..GenerateOptions::default()
+        };
+        let prompt = [1, 11, 4, 5];
+        let answer = generate(&eighth, &prompt, Some(&pixels(1)), &options, |_| {}).unwrap();
+        let mut row = prompt.to_vec();
+        for token in answer {
+            let tokens = Tensor::new(&row[..], &Device::Cpu)
+                .unwrap()
+                .unsqueeze(0)
+                .unwrap();
+            let shown = pixels(1).unsqueeze(0).unwrap();
+            let inputs = Inputs::new(tokens, None, shown, None).unwrap();
+            let scores = eighth.forward(&inputs).unwrap().squeeze(0).unwrap();
+            let last: Vec<f32> = scores.to_vec2::<f32>().unwrap().pop().unwrap();
+            // Neither padding nor a beginning nor an image is ever written.
+            let words = last[2..11].iter().copied();
+            let best = words.fold(f32::MIN, f32::max);
+            assert!(last[token as usize] > best - 1e-3, "{token} {last:?}");
+            row.push(token);
+        }
+        assert!(
+            eighth
+                .save(&place)
+                .unwrap_err()
+                .to_string()
+                .contains("8 bits")
+        );
+        assert!(m3w_model::train::Trainer::new(eighth, Default::default()).is_err());
+    }
+}

@@ -7,12 +7,13 @@ use anyhow::Result;
 use clap::Args;
 
 use super::stop_on_interrupt;
-use crate::trainer::{TrainOptions, train};
+use crate::trainer::{Launch, TrainFile, TrainOptions, train};
 
 /// Train a Flamingo on the sequences of a corpus, or of several
 ///
 /// Interrupted, the same command goes on from the last checkpoint; with more steps in its
-/// configuration it goes on from the end.
+/// configuration it goes on from the end. RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun
+/// sets them, join several processes to one training.
 #[derive(Debug, Args)]
 pub(super) struct Train {
     /// Training configuration, such as configs/train-tiny.toml
@@ -37,9 +38,10 @@ impl Train {
         // Only where tensors are made: a build would hold its peak to the end.
         crate::model::keep_freed_memory();
         let options = TrainOptions {
-            file: crate::config::load(Some(&self.config), &self.assignments)?,
+            file: TrainFile::load(&self.config, &self.assignments)?,
             data: self.data,
             out: self.out,
+            launch: Launch::from_environment()?,
             is_quiet: self.quiet,
         };
         let result = train(&options, &stop_on_interrupt()?)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use m3w_document::Sha256;
 use m3w_model::{DualEncoder, Retrieval, retrieval};
-use m3w_shards::{Dataset, EncodedLoader, EncodedPicture, LoaderConfig, Tokenizer, picture_pixels};
+use m3w_shards::{Dataset, EncodedLoader, LoaderConfig, Tokenizer, picture_pixels};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,8 @@ pub(super) struct HeldOut {
 struct Pair {
     id: String,
     caption: Vec<u32>,
-    picture: EncodedPicture,
+    /// Encoded, and copied: a part of a shard would keep all that was read with it.
+    picture: Vec<u8>,
     /// Which dataset it is of, for how its pictures become pixels.
     config: Arc<LoaderConfig>,
 }
@@ -112,7 +113,7 @@ impl HeldOut {
                         pairs.push(Pair {
                             id: id.clone(),
                             caption,
-                            picture: picture.clone(),
+                            picture: picture.to_vec(),
                             config: Arc::clone(&of_dataset),
                         });
                     }

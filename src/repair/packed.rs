@@ -1,14 +1,12 @@
 //! What is a function of the documents: the tokenizer, training rows, and what is counted.
 
-use std::collections::HashSet;
-
 use anyhow::{Context, Result};
 use m3w_document::{Sha256, Tally};
-use m3w_shards::{SequenceReader, Tokenizer, write_atomically};
+use m3w_shards::{Tokenizer, write_atomically};
 
 use super::{Repair, Repaired};
 use crate::build::Stopped;
-use crate::pack::{self, Packing, pack_shard};
+use crate::pack::{self, Packing, count_packed, pack_shard};
 use crate::retry::Stored;
 use crate::verify::TOKENIZER_NAME;
 
@@ -114,19 +112,7 @@ impl Repair<'_> {
             tally.merge(&counted);
             if let Some(sequences) = self.next.sequences.get(number) {
                 let path = self.staging.current(&sequences.path);
-                let mut packed = HashSet::new();
-                for row in SequenceReader::open(&path)? {
-                    let row = row?;
-                    tally.add("sequence/kept", 1);
-                    tally.add("sequence-content/tokens", row.token_count as u64);
-                    let images = row.frames_per_image.len() as u64;
-                    tally.add("sequence-content/images", images);
-                    packed.extend(row.document_id);
-                }
-                let without = (ids.len() - packed.len().min(ids.len())) as u64;
-                if without > 0 {
-                    tally.add("sequence/no-text-after-image", without);
-                }
+                tally.merge(&count_packed(&path, ids.len())?);
             }
         }
         self.next.tally = tally;

@@ -8,10 +8,10 @@ use m3w_document::{Document, DocumentId, Image, Reason, Sha256};
 use m3w_shards::{FileEntry, Salvaged, SequenceReader, salvage_documents};
 
 use super::lines::{Known, difference, read_lines};
-use super::staging::Staging;
 use super::{Lost, LostReason};
 use crate::journal::{Journal, Outcome};
 use crate::outcomes::OutcomeLine;
+use crate::staging::Staging;
 use crate::unit::Unit;
 
 /// A part whose documents or outcomes are damaged.
@@ -67,7 +67,7 @@ impl<'a> Part<'a> {
              built by an older version of m3w; build it anew",
             outcomes.path
         );
-        let orphans = staging.journal(number, "orphans");
+        let orphans = staging.beside(number, "orphans");
         let _ = std::fs::remove_file(&orphans);
         let mut part = Self {
             number,
@@ -78,7 +78,7 @@ impl<'a> Part<'a> {
             first,
             lines,
             new_lines: BTreeMap::new(),
-            journal: Journal::open(&staging.journal(number, "journal"))?,
+            journal: Journal::open(&staging.beside(number, "journal"))?,
             in_shard: HashSet::new(),
             orphans: Journal::open(&orphans)?,
             orphan_rows: HashMap::new(),

@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use m3w_shards::{DocumentWriter, FileEntry, ShardInfo, write_atomically};
 
 use super::part::Part;
-use super::staging::Staging;
 use crate::corpus::file_entry;
 use crate::journal::Outcome;
 use crate::outcomes::OutcomeLine;
+use crate::staging::Staging;
 
 /// Files of a part that were written anew.
 #[derive(Debug, Default)]

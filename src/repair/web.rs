@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::future::join_all;
 use m3w_crawler::{Archives, Crawler};
 use m3w_document::{Document, Image, Reason};
@@ -13,8 +13,10 @@ use tokio::sync::mpsc;
 use super::part::Part;
 use super::{LostReason, Repair};
 use crate::archive::Archive;
+use crate::block_list::{self, BlockList};
 use crate::build::{Places, Stopped, dispatch};
 use crate::config::BuildConfig;
+use crate::forgotten::Forgotten;
 use crate::journal::Outcome;
 use crate::pairs::Refusals;
 use crate::pipeline::Pipeline;
@@ -112,7 +114,17 @@ impl Repair<'_> {
                 };
                 let crawler = Crawler::with_archives(self.config.crawler.clone(), &archives)
                     .context("cannot start the crawler")?;
+                let lists = &self.config.filter.block;
+                let digest = block_list::digest(lists)?.map(|hash| hash.to_string());
+                ensure!(
+                    digest == self.run.lists_sha256,
+                    "the block lists are not those that the corpus was built with: restore them"
+                );
+                let blocked = BlockList::open(lists)?;
+                let forgotten = Forgotten::load(self.corpus.root())?;
                 Pipeline::new(Arc::clone(&self.config), crawler, archive, options.threads)
+                    .without(forgotten)
+                    .blocking(blocked)
             };
             self.web = Some((runtime, pipeline));
         }

@@ -19,8 +19,8 @@ use super::site::{Site, complaint, files, m3w, never, run};
 
 /// Pages `/page/0` to `/page/5`, each with the pictures `/picture/N0` and `/picture/N1`; what is in
 /// `answers` is answered otherwise: another picture, or not at all.
-struct Web {
-    address: String,
+pub(super) struct Web {
+    pub(super) address: String,
     answers: Arc<Mutex<HashMap<String, Option<u32>>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -44,7 +44,7 @@ impl Web {
     }
 
     /// The pages and pictures that were asked for since the last call.
-    fn asked(&self) -> BTreeSet<String> {
+    pub(super) fn asked(&self) -> BTreeSet<String> {
         let asked = std::mem::take(&mut *self.asked.lock().unwrap());
         asked
             .into_iter()
@@ -52,7 +52,7 @@ impl Web {
             .collect()
     }
 
-    fn answer_with(&self, path: &str, picture: Option<u32>) {
+    pub(super) fn answer_with(&self, path: &str, picture: Option<u32>) {
         self.answers
             .lock()
             .unwrap()
@@ -108,16 +108,16 @@ fn answer(
 }
 
 /// The web, a folder, and a corpus of three parts built from it.
-struct Built {
-    web: Web,
+pub(super) struct Built {
+    pub(super) web: Web,
     site: Site,
-    list: PathBuf,
-    options: BuildOptions,
-    whole: BTreeMap<String, Vec<u8>>,
+    pub(super) list: PathBuf,
+    pub(super) options: BuildOptions,
+    pub(super) whole: BTreeMap<String, Vec<u8>>,
 }
 
 impl Built {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let web = Web::start();
         let site = Site::start();
         let list = site.folder.path().join("list.txt");
@@ -145,11 +145,11 @@ impl Built {
         }
     }
 
-    fn out(&self) -> &Path {
+    pub(super) fn out(&self) -> &Path {
         &self.options.out
     }
 
-    fn repair_options(&self) -> RepairOptions {
+    pub(super) fn repair_options(&self) -> RepairOptions {
         RepairOptions {
             corpus: self.out().to_owned(),
             source: None,
@@ -166,7 +166,7 @@ impl Built {
         repair(&self.repair_options(), &never()).unwrap()
     }
 
-    fn with_list(&self) -> RepairOptions {
+    pub(super) fn with_list(&self) -> RepairOptions {
         RepairOptions {
             source: Some(self.options.source.clone()),
             ..self.repair_options()
@@ -179,7 +179,7 @@ impl Built {
         std::fs::write(self.out().join(name), bytes).unwrap();
     }
 
-    fn delete(&self, name: &str) {
+    pub(super) fn delete(&self, name: &str) {
         std::fs::remove_file(self.out().join(name)).unwrap();
     }
 
@@ -192,7 +192,7 @@ impl Built {
         }
     }
 
-    fn problems(&self) -> Vec<String> {
+    pub(super) fn problems(&self) -> Vec<String> {
         let findings = verify(&Corpus::at(self.out()), true).unwrap();
         findings.problems.into_iter().map(|one| one.file).collect()
     }

@@ -222,7 +222,7 @@ impl Crawler {
             let is_html = is_html_type(content_type.as_deref());
             let check = |found: &Found| {
                 let signals = found.signals();
-                check_page_consent(&signals)?;
+                check_page_consent(self.shared.config.consent_policy, &signals)?;
                 if is_html == Some(false) {
                     let detail = content_type.clone().unwrap_or_default();
                     return Err(Failure::new(FailureKind::NotHtml, detail));
@@ -242,7 +242,8 @@ impl Crawler {
             }
             let decoded = charset::decode(&bytes, content_type.as_deref());
             let metas = metas(&decoded.text);
-            let (consent, decision) = settle_consent(signals, &metas)?;
+            let (consent, decision) =
+                settle_consent(self.shared.config.consent_policy, signals, &metas)?;
             if let Some(refresh) = refresh_target(&metas, &final_url)? {
                 redirects += 1;
                 self.check_redirects(redirects, Wanted::Page)?;
@@ -278,7 +279,7 @@ impl Crawler {
         let final_url = found.url.clone();
         let check = |found: &Found| {
             let signals = found.signals();
-            check_image_consent(&signals)?;
+            check_image_consent(self.shared.config.consent_policy, &signals)?;
             Ok(signals)
         };
         let (consent, bytes) = self.body(found, max_bytes, check).await?;

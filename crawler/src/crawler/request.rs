@@ -98,10 +98,11 @@ impl Crawler {
                 Wanted::Robots | Wanted::Statement | Wanted::Range { .. } => Permission::default(),
                 Wanted::Page | Wanted::Image | Wanted::Sitemap => self.check_access(&url).await?,
             };
+            let policy = self.shared.config.consent_policy;
             // What is closed by a file needs no request to be refused.
             match wanted {
-                Wanted::Page => check_page_consent(&permission.signals).map(|_| ())?,
-                Wanted::Image => check_image_consent(&permission.signals)?,
+                Wanted::Page => check_page_consent(policy, &permission.signals).map(|_| ())?,
+                Wanted::Image => check_image_consent(policy, &permission.signals)?,
                 Wanted::Sitemap | Wanted::Robots | Wanted::Statement | Wanted::Range { .. } => {}
             }
             match self.ask(url, wanted, permission).await? {

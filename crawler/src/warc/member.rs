@@ -26,7 +26,7 @@ pub(super) enum Members {
     Plain(Source),
     /// Between members of a compressed file.
     Between(Source, Form),
-    Gzip(BufReader<GzDecoder<Source>>),
+    Gzip(Box<BufReader<GzDecoder<Source>>>),
     Zstd(BufReader<ZstdDecoder<'static, Source>>, Form),
     /// The source is at its end, or lost.
     Finished,
@@ -78,7 +78,7 @@ impl Members {
                     return Ok(false);
                 }
                 *self = match form {
-                    Form::Gzip => Self::Gzip(BufReader::new(GzDecoder::new(source))),
+                    Form::Gzip => Self::Gzip(Box::new(BufReader::new(GzDecoder::new(source)))),
                     Form::Zstd { ref dictionary } => {
                         let decoder = ZstdDecoder::with_dictionary(source, dictionary)?;
                         Self::Zstd(BufReader::new(decoder.single_frame()), form)

@@ -38,7 +38,7 @@ pub(crate) use exchange::Exchange;
 
 use crate::body::decode_body_start;
 use crate::config::RECORD_ROOM_BYTES;
-use crate::consent::Decision;
+use crate::consent::{Decision, Policy};
 use crate::meta::metas;
 use crate::page::{
     check_image_consent, check_page_consent, is_binary, is_html_type, looks_like_html, media_type,
@@ -121,11 +121,12 @@ pub fn item_in(bytes: Bytes, name: &Path, config: &Config) -> Result<Option<Warc
     limits.items(records).next().transpose()
 }
 
-/// Largest bodies, after decoding.
+/// Largest bodies, after decoding, and which statements are kept to.
 #[derive(Clone, Copy)]
 struct Limits {
     page: usize,
     resource: usize,
+    policy: Policy,
 }
 
 /// A response taken out of its record, its body still encoded.
@@ -147,6 +148,7 @@ impl Limits {
         Self {
             page: config.max_page_bytes,
             resource: config.max_image_bytes,
+            policy: config.consent_policy,
         }
     }
 
@@ -200,7 +202,7 @@ impl Limits {
     }
 
     fn page(self, response: Response) -> Result<WarcItem, Failure> {
-        check_page_consent(&response.signals)?;
+        check_page_consent(self.policy, &response.signals)?;
         let (bytes, is_whole) = decoded(&response, self.page)?;
         let is_truncated = response.is_truncated || !is_whole;
         if let (false, Some(failure)) = (is_truncated, response.digest_failure) {
@@ -211,7 +213,7 @@ impl Limits {
         }
         let text = charset::decode(&bytes, response.content_type.as_deref());
         let (consent, Decision { images_allowed, .. }) =
-            settle_consent(response.signals, &metas(&text.text))?;
+            settle_consent(self.policy, response.signals, &metas(&text.text))?;
         Ok(WarcItem::Page(Page {
             final_url: response.url.clone(),
             url: response.url,
@@ -226,7 +228,7 @@ impl Limits {
     }
 
     fn resource(self, response: Response) -> Result<WarcItem, Failure> {
-        check_image_consent(&response.signals)?;
+        check_image_consent(self.policy, &response.signals)?;
         let (bytes, is_whole) = decoded(&response, self.resource)?;
         // The text before the cut is still text; half a picture is none.
         if response.is_truncated || !is_whole {

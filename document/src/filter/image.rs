@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Image, Reason, Verdict};
+use crate::{Image, Media, Reason, Verdict};
 
 /// Thresholds for images; the defaults are Flamingo's (Alayrac et al. 2022, appendix A.3.2).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,20 +10,27 @@ use crate::{Image, Reason, Verdict};
 pub struct Config {
     /// Shortest width or height, in pixels as fetched.
     pub min_side_px: u32,
+    /// Longest width or height, in pixels as fetched. What is larger than `images.max_side_px` is not
+    /// even decoded.
+    pub max_side_px: Option<u32>,
     /// Largest ratio of the longer side to the shorter.
     pub max_aspect_ratio: f64,
+    /// Whether the first frame of a moving picture stays.
+    pub animated: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             min_side_px: 64,
+            max_side_px: None,
             max_aspect_ratio: 3.0,
+            animated: true,
         }
     }
 }
 
-/// Whether an image stays: large enough and not a strip.
+/// Whether an image stays: neither too small nor too large, no strip, and still if that is asked for.
 #[must_use]
 pub fn verdict(image: &Image, config: &Config) -> Verdict {
     let short = image.fetched_width_px.min(image.fetched_height_px);
@@ -35,6 +42,13 @@ pub fn verdict(image: &Image, config: &Config) -> Verdict {
             f64::from(config.min_side_px),
         ));
     }
+    if let Some(most) = config.max_side_px.filter(|most| long > *most) {
+        return Verdict::Drop(Reason::measured(
+            "filter/too-large",
+            f64::from(long),
+            f64::from(most),
+        ));
+    }
     let aspect_ratio = f64::from(long) / f64::from(short);
     if aspect_ratio > config.max_aspect_ratio {
         return Verdict::Drop(Reason::measured(
@@ -42,6 +56,9 @@ pub fn verdict(image: &Image, config: &Config) -> Verdict {
             aspect_ratio,
             config.max_aspect_ratio,
         ));
+    }
+    if !config.animated && image.reference.media == Media::Animation {
+        return Verdict::Drop(Reason::new("filter/animated"));
     }
     Verdict::Keep
 }
@@ -82,5 +99,26 @@ mod tests {
         );
         let reason = verdict(&image(193, 64), &config).reason().unwrap();
         assert_eq!(reason.name, "filter/too-narrow");
+    }
+
+    #[test]
+    fn large_and_moving_pictures_go_where_that_is_asked_for() {
+        let config = Config {
+            max_side_px: Some(200),
+            animated: false,
+            ..Config::default()
+        };
+        assert_eq!(verdict(&image(200, 200), &config), Verdict::Keep);
+        assert_eq!(
+            verdict(&image(100, 201), &config),
+            Verdict::Drop(Reason::measured("filter/too-large", 201.0, 200.0))
+        );
+        let mut moving = image(100, 100);
+        moving.reference.media = Media::Animation;
+        assert_eq!(
+            verdict(&moving, &config),
+            Verdict::Drop(Reason::new("filter/animated"))
+        );
+        assert_eq!(verdict(&moving, &Config::default()), Verdict::Keep);
     }
 }

@@ -3,8 +3,11 @@
 //! All have one look: `verdict(what, &Config) -> Verdict`, pure, with the measured value and the
 //! threshold in the reason. Thresholds and their sources stand in each module's `Config`.
 
+pub mod c4;
 pub mod image;
 pub mod line;
+pub mod obelics;
+pub mod pii;
 pub mod quality;
 pub mod repetition;
 pub mod text;

@@ -96,7 +96,7 @@ fn is_letter(c: char) -> bool {
 }
 
 /// Lines as every kind of line end bounds them; one at the end of the text opens no further line.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let is_end = |c| {
         matches!(
             c,

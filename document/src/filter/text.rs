@@ -2,14 +2,17 @@
 //!
 //! [`measure`] writes each value into the document's scores, [`verdict`] compares scores with a
 //! [`Config`] and sees nothing else, so the verdict of other thresholds can be told later from
-//! what is stored. The values are those of Gopher ([`super::quality`], [`super::repetition`]) and
-//! FineWeb ([`super::line`]); the names of the scores are in [`RULES`].
+//! what is stored. The values are those of Gopher ([`super::quality`], [`super::repetition`]),
+//! FineWeb ([`super::line`]), OBELICS ([`super::obelics`]) and C4 ([`super::c4`]); the names of the
+//! scores are in [`RULES`].
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::c4::C4;
 use super::line::Lines;
+use super::obelics::Obelics;
 use super::quality::{Quality, STOP_WORDS};
 use super::repetition::{FIRST_DUPLICATE, FIRST_TOP, Repetition};
 use super::words;
@@ -82,6 +85,28 @@ pub struct Config {
     pub max_duplicate_characters: Option<f64>,
     /// Most line feeds to a word.
     pub max_breaks_per_word: Option<f64>,
+    /// Fewest words with a letter, as OBELICS counts them.
+    pub min_bare_words: Option<f64>,
+    /// Most of those words.
+    pub max_bare_words: Option<f64>,
+    /// Largest share of frequent 10-grams of characters.
+    pub max_character_repetition: Option<f64>,
+    /// Largest share of 5-grams of words that occur more than once.
+    pub max_word_repetition: Option<f64>,
+    /// Largest share of characters that are no letters.
+    pub max_special_characters: Option<f64>,
+    /// Smallest share of English function words; not asked of other languages.
+    pub min_stop_word_share: Option<f64>,
+    /// Smallest share of marks among marks and words.
+    pub min_punctuation: Option<f64>,
+    /// Smallest share of lines that C4 would keep.
+    pub min_c4_lines: Option<f64>,
+    /// Fewest sentences in those lines.
+    pub min_c4_sentences: Option<f64>,
+    /// Most lines of "lorem ipsum".
+    pub max_lorem_ipsum: Option<f64>,
+    /// Most lines with a `{`.
+    pub max_curly_brackets: Option<f64>,
 }
 
 impl Default for Config {
@@ -127,6 +152,17 @@ impl Config {
             max_short_lines: None,
             max_duplicate_characters: None,
             max_breaks_per_word: None,
+            min_bare_words: None,
+            max_bare_words: None,
+            max_character_repetition: None,
+            max_word_repetition: None,
+            max_special_characters: None,
+            min_stop_word_share: None,
+            min_punctuation: None,
+            min_c4_lines: None,
+            min_c4_sentences: None,
+            max_lorem_ipsum: None,
+            max_curly_brackets: None,
         }
     }
 }
@@ -192,6 +228,17 @@ rules! {
     AtMost max_short_lines "short_lines" "filter/short-lines",
     AtMost max_duplicate_characters "duplicate_characters" "filter/duplicate-characters",
     AtMost max_breaks_per_word "breaks_per_word" "filter/line-breaks",
+    AtLeast min_bare_words "bare_words" "filter/too-few-words",
+    AtMost max_bare_words "bare_words" "filter/too-many-words",
+    AtMost max_character_repetition "character_repetition" "filter/character-repetition",
+    AtMost max_word_repetition "word_repetition" "filter/word-repetition",
+    AtMost max_special_characters "special_characters" "filter/special-characters",
+    AtLeast min_stop_word_share "stop_word_share" "filter/few-stop-words",
+    AtLeast min_punctuation "punctuation" "filter/few-marks",
+    AtMost max_lorem_ipsum "lorem_ipsum" "filter/lorem-ipsum",
+    AtMost max_curly_brackets "curly_brackets" "filter/curly-brackets",
+    AtLeast min_c4_lines "c4_lines" "filter/c4-lines",
+    AtLeast min_c4_sentences "c4_sentences" "filter/c4-sentences",
 }
 
 /// Measures all texts of a document, parted by empty lines, into its scores, and tells its language
@@ -239,6 +286,23 @@ pub fn measure<I>(document: &mut Document<I>) {
     put("short_lines", lines.short);
     put("duplicate_characters", lines.duplicate_characters);
     put("breaks_per_word", lines.breaks_per_word);
+    let obelics = Obelics::of(&text);
+    put("character_repetition", obelics.character_repetition);
+    put("word_repetition", obelics.word_repetition);
+    put("special_characters", obelics.special_characters);
+    put("stop_word_share", obelics.stop_words);
+    put("punctuation", obelics.punctuation);
+    let c4 = C4::of(&text);
+    put("c4_lines", c4.lines);
+    for (name, count) in [
+        ("bare_words", obelics.words),
+        ("c4_sentences", c4.sentences),
+        ("lorem_ipsum", c4.lorem_ipsum),
+        ("curly_brackets", c4.curly_brackets),
+    ] {
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        put(name, count as f64);
+    }
     if let Some(told) = language::identify(&text) {
         put("language_confidence", told.confidence);
         if told.is_reliable {
@@ -263,7 +327,7 @@ pub fn verdict(scores: &Scores, language: Option<&str>, config: &Config) -> Verd
         let (Some(threshold), Some(&value)) = (threshold, scores.get(rule.score)) else {
             continue;
         };
-        if rule.score == "stop_words" && is_other {
+        if matches!(rule.score, "stop_words" | "stop_word_share") && is_other {
             continue;
         }
         let is_broken = match rule.bound {

@@ -9,6 +9,7 @@ use moxcms::{ColorProfile, DataColorSpace, Layout as PixelLayout, TransformOptio
 use serde::{Deserialize, Serialize};
 
 use super::animation::is_animated;
+use super::data_mining::data_mining;
 use super::layout::Layout;
 use super::resize::{resize, resize_with};
 use super::{Decoded, Format, Image, ImageRef, Limits, Media, decode_scaled};
@@ -79,6 +80,8 @@ impl Default for PrepareConfig {
 
 /// Makes the stored image of fetched bytes.
 ///
+/// What the picture's own metadata say of training ([`data_mining`]) is added to `consent`.
+///
 /// Bytes that need no change (small enough, upright, opaque, in sRGB, not animated) are kept as
 /// they came; all others are scaled and encoded anew, in sRGB. A JPEG is scaled while it is decoded.
 ///
@@ -128,6 +131,8 @@ pub fn prepare(
         let (encoded, format) = encode(&layout.place(pixels), layout.stored, config)?;
         (Arc::from(encoded), format)
     };
+    let mut consent = consent;
+    consent.extend(data_mining(bytes));
     let mut reference = reference;
     if is_animation && reference.media == Media::Image {
         reference.media = Media::Animation;

@@ -65,7 +65,7 @@ pub fn resize(picture: &Decoded, width_px: u32, height_px: u32) -> Result<Vec<u8
     resize_with(picture, width_px, height_px, lanczos_filter())
 }
 
-pub(super) fn resize_with(
+pub(crate) fn resize_with(
     picture: &Decoded,
     width_px: u32,
     height_px: u32,

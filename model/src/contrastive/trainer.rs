@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::adaptive::clip_units;
 use super::{ContrastiveConfig, DualEncoder, Pairs, PretrainConfig};
 use crate::Result;
-use crate::init::{ParameterStore, read_tensors};
+use crate::init::ParameterStore;
+use crate::tensor_file::read_tensors;
 use crate::train::{
     AdamW, CONFIG_FILE, Gradients, MODEL_FILE, OPTIMIZER_FILE, TRAINING_FILE, Update, add, clip,
     content_error, file_error, global_norm, on_deep_stack, replace_directory, write_file,
@@ -188,7 +189,18 @@ impl ContrastiveTrainer {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, directory: &Path) -> Result<()> {
+        self.save_with(directory, &[])
+    }
+
+    /// As [`Self::save`], with more files in the directory, by their names.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> Result<()> {
         replace_directory(directory, |partial| {
+            for (name, bytes) in more {
+                write_file(&partial.join(name), bytes)?;
+            }
             write_tensors(&partial.join(MODEL_FILE), self.model.parameters())?;
             let path = partial.join(CONFIG_FILE);
             let encoders = self.model.config().clone();

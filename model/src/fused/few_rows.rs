@@ -6,11 +6,12 @@
 use half::bf16;
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::vectors::{Bits256, Bits512};
+use super::vectors::{Vector, WIDTH};
+
 /// Up to this many rows [`few_rows`] is the faster way.
 pub(super) const MOST_ROWS: usize = 8;
-
-/// Numbers of the widest vector.
-const WIDTH: usize = 16;
 
 /// Vectors of partial sums of a product, so that no addition waits for another and the weight is
 /// still read in one stream.
@@ -25,13 +26,14 @@ const NUMBERS_PER_TASK: usize = 1 << 16;
 /// `rows * weight^T`, for at most [`MOST_ROWS`] rows `[M, in]` and a weight `[out, in]`, to
 /// `[M, out]`. Sums run in an order of their own, the same for any number of rows and threads.
 pub(super) fn few_rows<W: Stored>(rows: &[f32], weight: &[W], inputs: usize) -> Vec<f32> {
-    let (count, outputs) = (rows.len() / inputs, weight.len() / inputs);
+    let values = inputs / W::NUMBERS;
+    let (count, outputs) = (rows.len() / inputs, weight.len() / values);
     let per_task = (NUMBERS_PER_TASK / inputs).max(1);
     // [out, M], so that tasks fill pieces of it.
     let mut turned = vec![0.0; count * outputs];
     turned
         .par_chunks_mut(per_task * count)
-        .zip(weight.par_chunks(per_task * inputs))
+        .zip(weight.par_chunks(per_task * values))
         .for_each(|(output, weight)| fill(output, rows, weight, inputs));
     if count == 1 {
         return turned;
@@ -73,13 +75,14 @@ fn fill<W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize
 #[inline(always)]
 fn fill_by<V: Vector, W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize) {
     let count = rows.len() / inputs;
-    for (output, weight) in output.chunks_mut(count).zip(weight.chunks(inputs)) {
+    let weights = weight.chunks(inputs / W::NUMBERS);
+    for (output, weight) in output.chunks_mut(count).zip(weights) {
         let sets = output.chunks_mut(SIDE_BY_SIDE);
         for (output, rows) in sets.zip(rows.chunks(SIDE_BY_SIDE * inputs)) {
             match output.len() {
-                1 => output.copy_from_slice(&sums::<V, W, 1>(rows, weight)),
-                2 => output.copy_from_slice(&sums::<V, W, 2>(rows, weight)),
-                _ => output.copy_from_slice(&sums::<V, W, SIDE_BY_SIDE>(rows, weight)),
+                1 => output.copy_from_slice(&W::sums::<V, 1>(rows, weight)),
+                2 => output.copy_from_slice(&W::sums::<V, 2>(rows, weight)),
+                _ => output.copy_from_slice(&W::sums::<V, SIDE_BY_SIDE>(rows, weight)),
             }
         }
     }
@@ -87,7 +90,7 @@ fn fill_by<V: Vector, W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W],
 
 /// Sums of products of M rows with one row of the weight.
 #[inline(always)]
-fn sums<V: Vector, W: Stored, const M: usize>(rows: &[f32], weight: &[W]) -> [f32; M] {
+fn sums<V: Vector, W: Number, const M: usize>(rows: &[f32], weight: &[W]) -> [f32; M] {
     let inputs = weight.len();
     let rows: [&[f32]; M] = std::array::from_fn(|m| &rows[m * inputs..(m + 1) * inputs]);
     let (weights, rest) = weight.as_chunks::<WIDTH>();
@@ -121,15 +124,41 @@ fn sums<V: Vector, W: Stored, const M: usize>(rows: &[f32], weight: &[W]) -> [f3
     })
 }
 
-/// A number as it lies in memory.
+/// A value as it lies in memory, of one number or of several.
 pub(super) trait Stored: Copy + Send + Sync {
+    /// How many numbers it stands for.
+    const NUMBERS: usize;
+
+    /// Sums of products of M rows with one row of the weight.
+    fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[Self]) -> [f32; M];
+
+    /// Writes the numbers of `values`.
+    fn widen(wide: &mut [f32], values: &[Self]);
+}
+
+/// A number as it lies in memory.
+pub(super) trait Number: Copy {
     /// These in one vector.
     fn load<V: Vector>(values: &[Self; WIDTH]) -> V;
-    /// The number.
     fn number(self) -> f32;
 }
 
-impl Stored for f32 {
+impl<N: Number + Send + Sync> Stored for N {
+    const NUMBERS: usize = 1;
+
+    #[inline(always)]
+    fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[Self]) -> [f32; M] {
+        sums::<V, N, M>(rows, weight)
+    }
+
+    fn widen(wide: &mut [f32], values: &[Self]) {
+        for (wide, value) in wide.iter_mut().zip(values) {
+            *wide = value.number();
+        }
+    }
+}
+
+impl Number for f32 {
     #[inline(always)]
     fn load<V: Vector>(values: &[Self; WIDTH]) -> V {
         V::load(values)
@@ -141,7 +170,7 @@ impl Stored for f32 {
     }
 }
 
-impl Stored for bf16 {
+impl Number for bf16 {
     #[inline(always)]
     fn load<V: Vector>(values: &[Self; WIDTH]) -> V {
         V::load_bf16(values)
@@ -151,157 +180,6 @@ impl Stored for bf16 {
     fn number(self) -> f32 {
         // Its bits are the upper half of the number's.
         f32::from_bits(u32::from(self.to_bits()) << 16)
-    }
-}
-
-/// [`WIDTH`] numbers.
-pub(super) trait Vector: Copy {
-    const ZERO: Self;
-    fn load(values: &[f32; WIDTH]) -> Self;
-    fn load_bf16(values: &[bf16; WIDTH]) -> Self;
-    fn add(self, other: Self) -> Self;
-    /// With `x * w` added.
-    fn add_product(self, x: Self, w: Self) -> Self;
-    fn sum(self) -> f32;
-}
-
-impl Vector for [f32; WIDTH] {
-    const ZERO: Self = [0.0; WIDTH];
-
-    fn load(values: &[f32; WIDTH]) -> Self {
-        *values
-    }
-
-    fn load_bf16(values: &[bf16; WIDTH]) -> Self {
-        values.map(Stored::number)
-    }
-
-    fn add(self, other: Self) -> Self {
-        std::array::from_fn(|lane| self[lane] + other[lane])
-    }
-
-    fn add_product(self, x: Self, w: Self) -> Self {
-        std::array::from_fn(|lane| self[lane] + x[lane] * w[lane])
-    }
-
-    fn sum(self) -> f32 {
-        self.iter().sum()
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-use x86::{Bits256, Bits512};
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    //! The methods run only inside functions compiled for the vectors they use, which [`super::fill`]
-    //! enters after asking the processor.
-
-    use std::arch::x86_64::{
-        __m256, __m512, _mm_loadu_si128, _mm256_add_ps, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
-        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_slli_epi32, _mm512_add_ps,
-        _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_reduce_add_ps, _mm512_slli_epi32,
-    };
-
-    use half::bf16;
-
-    use super::{Vector, WIDTH};
-
-    #[derive(Clone, Copy)]
-    pub(super) struct Bits512(__m512);
-
-    impl Vector for Bits512 {
-        // SAFETY: any bits are a vector of numbers, and these are those of zeros.
-        const ZERO: Self = Self(unsafe { std::mem::zeroed() });
-
-        #[inline(always)]
-        fn load(values: &[f32; WIDTH]) -> Self {
-            // SAFETY: reads the 16 numbers, at any alignment; see the module for the processor.
-            Self(unsafe { _mm512_loadu_ps(values.as_ptr()) })
-        }
-
-        #[inline(always)]
-        fn load_bf16(values: &[bf16; WIDTH]) -> Self {
-            // SAFETY: reads the 16 numbers of two bytes each, at any alignment; see the module for
-            // the processor.
-            Self(unsafe {
-                let halves = _mm256_loadu_si256(values.as_ptr().cast());
-                let upper = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves));
-                _mm512_castsi512_ps(upper)
-            })
-        }
-
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            // SAFETY: see the module.
-            Self(unsafe { _mm512_add_ps(self.0, other.0) })
-        }
-
-        #[inline(always)]
-        fn add_product(self, x: Self, w: Self) -> Self {
-            // SAFETY: see the module.
-            Self(unsafe { _mm512_fmadd_ps(x.0, w.0, self.0) })
-        }
-
-        #[inline(always)]
-        fn sum(self) -> f32 {
-            // SAFETY: see the module.
-            unsafe { _mm512_reduce_add_ps(self.0) }
-        }
-    }
-
-    #[derive(Clone, Copy)]
-    pub(super) struct Bits256([__m256; 2]);
-
-    impl Vector for Bits256 {
-        // SAFETY: any bits are vectors of numbers, and these are those of zeros.
-        const ZERO: Self = Self(unsafe { std::mem::zeroed() });
-
-        #[inline(always)]
-        fn load(values: &[f32; WIDTH]) -> Self {
-            let start = values.as_ptr();
-            // SAFETY: reads the 16 numbers, at any alignment; see the module for the processor.
-            Self(unsafe {
-                [
-                    _mm256_loadu_ps(start),
-                    _mm256_loadu_ps(start.add(WIDTH / 2)),
-                ]
-            })
-        }
-
-        #[inline(always)]
-        fn load_bf16(values: &[bf16; WIDTH]) -> Self {
-            let (first, second) = values.split_at(WIDTH / 2);
-            // SAFETY: each reads 8 numbers of two bytes, at any alignment; see the module for the
-            // processor.
-            Self([first, second].map(|part| unsafe {
-                let halves = _mm_loadu_si128(part.as_ptr().cast());
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
-            }))
-        }
-
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            let ([a, b], [c, d]) = (self.0, other.0);
-            // SAFETY: see the module.
-            Self(unsafe { [_mm256_add_ps(a, c), _mm256_add_ps(b, d)] })
-        }
-
-        #[inline(always)]
-        fn add_product(self, x: Self, w: Self) -> Self {
-            let ([a, b], [x, y], [w, v]) = (self.0, x.0, w.0);
-            // SAFETY: see the module.
-            Self(unsafe { [_mm256_fmadd_ps(x, w, a), _mm256_fmadd_ps(y, v, b)] })
-        }
-
-        #[inline(always)]
-        fn sum(self) -> f32 {
-            let [a, b] = self.0;
-            // SAFETY: two vectors of eight numbers are sixteen numbers; see the module.
-            let numbers: [f32; WIDTH] = unsafe { std::mem::transmute([a, b]) };
-            numbers.iter().sum()
-        }
     }
 }
 

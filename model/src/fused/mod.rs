@@ -6,6 +6,7 @@
 //! depend on the number of threads.
 
 mod attention;
+mod block;
 mod cross_entropy;
 mod few_rows;
 mod gelu;
@@ -16,11 +17,13 @@ mod product;
 mod self_gate;
 mod softmax;
 mod turn;
+mod vectors;
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 use rayon::prelude::*;
 
 pub(crate) use attention::Attention;
+pub(crate) use block::{Blocks, row_bytes};
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use gelu::Gelu;
 pub(crate) use norm::{FrozenNorm, Normalize};

@@ -2,14 +2,15 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
-use half::bf16;
 use rayon::prelude::*;
 
+use super::block::{Block, row_bytes};
 use super::few_rows::{MOST_ROWS, Stored, few_rows};
 use super::matrix::{Matrix, multiply_on_all};
 use super::{contiguous, fill_rows};
 
-/// `x * W^T` for rows `[M, in]` and a frozen weight `[out, in]` of 32 or 16 bits, `[M, out]`.
+/// `x * W^T` for rows `[M, in]` and a frozen weight `[out, in]` of 32 or 16 bits, or in blocks of 8,
+/// `[M, out]`.
 ///
 /// Candle's own product computes a gradient for the weight too, as costly as the forward pass and as
 /// large as the weight, and throws it away.
@@ -30,12 +31,19 @@ impl CustomOp2 for FrozenProduct {
         let (count, inputs) = rows_layout.shape().dims2()?;
         let (outputs, _) = weight_layout.shape().dims2()?;
         let shape = Shape::from((count, outputs));
-        if let CpuStorage::BF16(weight) = weight {
+        if matches!(weight, CpuStorage::BF16(_) | CpuStorage::U8(_)) {
             let Some((first, last)) = weight_layout.contiguous_offsets() else {
-                bail!("{} needs a contiguous weight of 16 bits", self.name());
+                bail!("{} needs a contiguous weight", self.name());
             };
             let rows = contiguous(rows, rows_layout, self.name())?;
-            let product = brief_product(rows, &weight[first..last], inputs);
+            let product = match weight {
+                CpuStorage::BF16(weight) => brief_product(rows, &weight[first..last], inputs),
+                CpuStorage::U8(weight) if row_bytes(inputs) == Some((last - first) / outputs) => {
+                    let (blocks, _) = weight[first..last].as_chunks();
+                    brief_product::<Block>(rows, blocks, inputs)
+                }
+                _ => bail!("{}: the weight does not fit {inputs} inputs", self.name()),
+            };
             return Ok((CpuStorage::F32(product), shape));
         }
         if count <= MOST_ROWS
@@ -59,19 +67,28 @@ impl CustomOp2 for FrozenProduct {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let weight = weight.detach().to_dtype(DType::F32)?;
+        let weight = wide_weight(weight)?;
         Ok((Some(gradient.matmul(&weight)?), None))
     }
 }
 
-/// Numbers of a weight of 16 bits that are made 32 bits wide at one time: what is multiplied next is
+/// A frozen weight for the gradient of what it was multiplied with.
+fn wide_weight(weight: &Tensor) -> Result<Tensor> {
+    if weight.dtype() == DType::U8 {
+        bail!("a model whose weights are of 8 bits cannot be trained");
+    }
+    weight.detach().to_dtype(DType::F32)
+}
+
+/// Numbers of a weight of fewer bits that are made 32 bits wide at one time: what is multiplied next is
 /// still in a cache then.
 const WIDENED_AT_ONCE: usize = 1 << 19;
 
-/// `x * W^T` for rows `[M, in]` and a weight `[out, in]` of 16 bits, `[M, out]`. Holds a small part of
+/// `x * W^T` for rows `[M, in]` and a weight `[out, in]` of fewer bits, `[M, out]`. Holds a small part of
 /// the weight as f32 at a time.
-fn brief_product(rows: &[f32], weight: &[bf16], inputs: usize) -> Vec<f32> {
-    let (count, outputs) = (rows.len() / inputs.max(1), weight.len() / inputs.max(1));
+fn brief_product<W: Stored>(rows: &[f32], weight: &[W], inputs: usize) -> Vec<f32> {
+    let values = (inputs / W::NUMBERS).max(1);
+    let (count, outputs) = (rows.len() / inputs.max(1), weight.len() / values);
     if count <= MOST_ROWS && inputs > 0 {
         return few_rows(rows, weight, inputs);
     }
@@ -79,8 +96,8 @@ fn brief_product(rows: &[f32], weight: &[bf16], inputs: usize) -> Vec<f32> {
     let block = (WIDENED_AT_ONCE / inputs.max(1)).max(1);
     let mut wide = vec![0.0; block.min(outputs) * inputs];
     let rows = Matrix::packed(rows, inputs);
-    for (index, weight) in weight.chunks(block * inputs).enumerate() {
-        let wide = &mut wide[..weight.len()];
+    for (index, weight) in weight.chunks(block * values).enumerate() {
+        let wide = &mut wide[..weight.len() * W::NUMBERS];
         widen(wide, weight);
         let right = Matrix::packed(wide, inputs).turned();
         let output = &mut product[index * block..];
@@ -89,16 +106,12 @@ fn brief_product(rows: &[f32], weight: &[bf16], inputs: usize) -> Vec<f32> {
     product
 }
 
-fn widen(wide: &mut [f32], weight: &[bf16]) {
-    const PER_TASK: usize = 1 << 15;
-    let tasks = wide.par_chunks_mut(PER_TASK);
+fn widen<W: Stored>(wide: &mut [f32], weight: &[W]) {
+    const PER_TASK: usize = 1 << 10;
+    let tasks = wide.par_chunks_mut(PER_TASK * W::NUMBERS);
     tasks
         .zip(weight.par_chunks(PER_TASK))
-        .for_each(|(wide, weight)| {
-            for (wide, value) in wide.iter_mut().zip(weight) {
-                *wide = value.number();
-            }
-        });
+        .for_each(|(wide, weight)| W::widen(wide, weight));
 }
 
 /// `x * W^T + b` for rows `[M, in]`, a frozen weight `[out, in]` and a frozen bias `[out]`,
@@ -140,7 +153,7 @@ impl CustomOp3 for FrozenAffine {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let weight = weight.detach().to_dtype(DType::F32)?;
+        let weight = wide_weight(weight)?;
         Ok((Some(gradient.matmul(&weight)?), None, None))
     }
 }

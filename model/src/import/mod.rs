@@ -13,9 +13,10 @@ use candle_core::Tensor;
 use crate::Error;
 use crate::config::{Config, VisionConfig};
 use crate::describe::Description;
-use crate::init::{Group, read_tensors};
+use crate::init::Group;
 use crate::inputs::SpecialTokens;
 use crate::language::LanguageConfig;
+use crate::tensor_file::read_tensors;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 

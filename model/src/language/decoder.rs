@@ -46,7 +46,7 @@ impl Decoder {
         let deviation = EMBEDDING_DEVIATION;
         let table = |parameters: &mut ParameterStore, name: &str, rows: usize, width: usize| {
             let name = format!("{prefix}{name}.weight");
-            parameters.get_matrix(&name, &[rows, width], Init::Normal { deviation })
+            parameters.get_table(&name, &[rows, width], Init::Normal { deviation })
         };
         let vocabulary = config.vocabulary;
         let embeddings = table(parameters, names.embeddings, vocabulary, embedding_width)?;

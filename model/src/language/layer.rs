@@ -336,7 +336,7 @@ fn linear(
     let mut linear = if config.family == Family::Gpt2 {
         let init = Init::fan_in(inputs, scale);
         let weight = parameters.get_turned(&format!("{name}.weight"), &[inputs, outputs], init)?;
-        Linear::new(weight.t()?, None)
+        Linear::new(weight, None)
     } else {
         Linear::without_bias(parameters, name, [outputs, inputs], scale)?
     };

@@ -9,15 +9,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{TrainConfig, Trainer};
 use crate::config::Config;
 use crate::flamingo::Flamingo;
-use crate::init::{ParameterStore, WeightType, read_tensors};
+use crate::init::ParameterStore;
 use crate::inputs::SpecialTokens;
+use crate::tensor_file::read_tensors;
 use crate::train::optimizer::AdamW;
+use crate::weight_type::WeightType;
 use crate::{Error, Result};
 
 pub(crate) const MODEL_FILE: &str = "model.safetensors";
@@ -40,6 +42,9 @@ pub struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TrainingState {
+    /// Of the program that wrote it.
+    #[serde(default)]
+    version: String,
     steps: usize,
     optimizer_updates: usize,
     train: TrainConfig,
@@ -112,6 +117,13 @@ fn write_parts(
     special_tokens: SpecialTokens,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<()> {
+    if tensors.values().any(|tensor| tensor.dtype() == DType::U8) {
+        return Err(Error::Input {
+            what: "weights",
+            expected: "f32 or bf16".to_owned(),
+            found: "8 bits: save the model they were made of".to_owned(),
+        });
+    }
     write_tensors(&directory.join(MODEL_FILE), tensors)?;
     let path = directory.join(CONFIG_FILE);
     let checkpoint = Checkpoint {
@@ -128,12 +140,24 @@ impl Trainer {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, directory: &Path) -> Result<()> {
+        self.save_with(directory, &[])
+    }
+
+    /// As [`Self::save`], with more files in the directory, by their names.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> Result<()> {
         replace_directory(directory, |partial| {
+            for (name, bytes) in more {
+                write_file(&partial.join(name), bytes)?;
+            }
             self.model.write(partial)?;
             let moments = self.optimizer.tensors(self.model.variables())?;
             write_tensors(&partial.join(OPTIMIZER_FILE), &moments)?;
             let path = partial.join(TRAINING_FILE);
             let state = TrainingState {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 steps: self.steps,
                 optimizer_updates: self.optimizer.updates(),
                 train: self.config.clone(),

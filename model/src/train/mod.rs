@@ -5,6 +5,7 @@
 //! a linear warm-up.
 
 mod checkpoint;
+mod collective;
 mod optimizer;
 mod schedule;
 mod step;
@@ -19,6 +20,7 @@ pub(crate) use checkpoint::{
     CONFIG_FILE, MODEL_FILE, OPTIMIZER_FILE, TRAINING_FILE, content_error, file_error,
     replace_directory, save_parts, write_file, write_tensors,
 };
+pub use collective::{Collective, Single, Star};
 pub(crate) use optimizer::{AdamW, Update};
 pub(crate) use schedule::Rates;
 pub use schedule::Schedule;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::TrainConfig;
+use super::collective::{Collective, Single};
 use super::optimizer::{AdamW, Update, weight_decay};
 use crate::flamingo::Flamingo;
-use crate::init::Group;
+use crate::init::{Group, ParameterStore};
 use crate::inputs::Inputs;
 use crate::{Error, Result};
 
@@ -18,6 +19,10 @@ const STACK_BYTES: usize = 256 << 20;
 
 /// Keeps the clipping factor finite for a zero gradient, as in PyTorch's `clip_grad_norm_`.
 const NORM_EPSILON: f64 = 1e-6;
+
+/// Numbers of gradients that are summed over the processes at a time (16 MiB), or those of one
+/// parameter where it has more.
+const BUCKET: usize = 1 << 22;
 
 /// The gradient of each trained parameter, by name.
 pub(crate) type Gradients = BTreeMap<String, Vec<f32>>;
@@ -40,6 +45,8 @@ pub struct StepReport {
     pub step: usize,
     /// The loss of each batch, in nats, in the order given, before weighting.
     pub losses: Vec<f64>,
+    /// Targets that these are the means of, in all batches.
+    pub targets: usize,
     /// Norm of the whole gradient before clipping.
     pub gradient_norm: f64,
     /// The learning rate of this step.
@@ -86,6 +93,28 @@ impl Trainer {
         self.steps
     }
 
+    /// The loss of a batch as the model is now; nothing is learned from it.
+    ///
+    /// # Errors
+    /// The inputs do not fit the model.
+    pub fn loss(&self, inputs: &Inputs) -> Result<f64> {
+        // The graph is freed as deep as it was built.
+        on_deep_stack(|| Ok(f64::from(self.model.loss(inputs)?.to_scalar::<f32>()?)))
+    }
+
+    /// The model as it is now, to run it: nothing that it computes keeps a graph. Weights of
+    /// the language model that are trained are copied, all others shared.
+    ///
+    /// # Errors
+    /// The model cannot be built.
+    pub fn frozen_model(&self) -> Result<Flamingo> {
+        let parameters = self.model.parameters().iter();
+        let parameters = parameters.map(|(name, tensor)| Ok((name.clone(), tensor.detach())));
+        let parameters = parameters.collect::<Result<BTreeMap<String, Tensor>>>()?;
+        let store = ParameterStore::from_tensors(parameters, "model");
+        Flamingo::new(self.model.config(), *self.model.special_tokens(), store)
+    }
+
     /// Takes one step: the gradients of all batches, each times its weight, are summed and make
     /// one update. Batches are worked through one after another, so several small ones need no
     /// more memory than one.
@@ -93,7 +122,34 @@ impl Trainer {
     /// # Errors
     /// The inputs do not fit the model.
     pub fn step(&mut self, batches: &[(&Inputs, f64)]) -> Result<StepReport> {
-        let (losses, mut gradients) = self.gradients(batches)?;
+        self.step_together(batches, &mut Single)
+    }
+
+    /// As [`Self::step`], with other processes that hold other rows of each batch: as if one had all
+    /// of them. Every process makes the same update and reports the same.
+    ///
+    /// A batch's loss is the mean over the targets of all its rows, wherever they are, so
+    /// processes tell each other first how many they have. Gradients are summed in the order of the
+    /// parameters' names, and clipped afterwards.
+    ///
+    /// # Errors
+    /// The inputs do not fit the model, or another process does not answer.
+    pub fn step_together(
+        &mut self,
+        batches: &[(&Inputs, f64)],
+        collective: &mut dyn Collective,
+    ) -> Result<StepReport> {
+        let (shares, targets) = self.shares(batches, collective)?;
+        let weighted: Vec<(&Inputs, f64)> = batches
+            .iter()
+            .zip(&shares)
+            .map(|((inputs, weight), share)| (*inputs, weight * share))
+            .collect();
+        let (mut losses, mut gradients) = self.gradients(&weighted)?;
+        if collective.size() > 1 {
+            losses = sum_losses(&losses, &shares, collective)?;
+            gradients = self.sum_gradients(&gradients, collective)?;
+        }
         let gradient_norm = global_norm(gradients.values());
         let learning_rate = self.config.rates().at(self.steps);
         let is_finite = gradient_norm.is_finite() && losses.iter().all(|loss| loss.is_finite());
@@ -115,11 +171,78 @@ impl Trainer {
         Ok(StepReport {
             step: self.steps,
             losses,
+            targets,
             gradient_norm,
             learning_rate,
             gates: self.model.gate_openings()?,
             skipped: !is_finite,
         })
+    }
+
+    /// Of each batch's targets in all processes, the part that is here; and how many there are.
+    fn shares(
+        &self,
+        batches: &[(&Inputs, f64)],
+        collective: &mut dyn Collective,
+    ) -> Result<(Vec<f64>, usize)> {
+        let special = self.model.special_tokens();
+        let counts = batches
+            .iter()
+            .map(|(inputs, _)| inputs.target_count(special));
+        let counts = counts.collect::<Result<Vec<usize>>>()?;
+        if collective.size() == 1 {
+            return Ok((vec![1.0; batches.len()], counts.iter().sum()));
+        }
+        // Exact up to 16 million targets.
+        let mut totals: Vec<f32> = counts.iter().map(|count| *count as f32).collect();
+        collective.sum(&mut totals)?;
+        let all: f32 = totals.iter().sum();
+        let shares = counts.iter().zip(totals);
+        let shares = shares.map(|(count, total)| *count as f64 / f64::from(total).max(1.0));
+        Ok((shares.collect(), all as usize))
+    }
+
+    /// The gradients of all processes added up, bucket by bucket.
+    fn sum_gradients(
+        &self,
+        gradients: &Gradients,
+        collective: &mut dyn Collective,
+    ) -> Result<Gradients> {
+        let variables = self.model.variables();
+        // A parameter may have a gradient in one process and none in another.
+        let is_there = |name| f32::from(u8::from(gradients.contains_key(name)));
+        let mut holders: Vec<f32> = variables.keys().map(is_there).collect();
+        collective.sum(&mut holders)?;
+        let names = variables.iter().zip(&holders);
+        let names: Vec<(&String, usize)> = names
+            .filter(|(_, holders)| **holders > 0.0)
+            .map(|((name, variable), _)| (name, variable.elem_count()))
+            .collect();
+        let mut sums = Gradients::new();
+        let mut rest = names.as_slice();
+        while !rest.is_empty() {
+            let mut bucket = Vec::new();
+            let mut taken = 0;
+            for (name, count) in rest {
+                if taken > 0 && bucket.len() + count > BUCKET {
+                    break;
+                }
+                match gradients.get(*name) {
+                    Some(gradient) => bucket.extend_from_slice(gradient),
+                    None => bucket.resize(bucket.len() + count, 0.0),
+                }
+                taken += 1;
+            }
+            collective.sum(&mut bucket)?;
+            let mut values = bucket.as_slice();
+            for (name, count) in &rest[..taken] {
+                let (own, others) = values.split_at(*count);
+                sums.insert((*name).clone(), own.to_vec());
+                values = others;
+            }
+            rest = &rest[taken..];
+        }
+        Ok(sums)
     }
 
     /// Losses of the batches and the weighted sum of their gradients.
@@ -165,6 +288,14 @@ impl Trainer {
         }
         Ok(values)
     }
+}
+
+/// The mean loss of each batch over the targets of all processes.
+fn sum_losses(losses: &[f64], shares: &[f64], collective: &mut dyn Collective) -> Result<Vec<f64>> {
+    let parts = losses.iter().zip(shares);
+    let mut parts: Vec<f32> = parts.map(|(loss, share)| (loss * share) as f32).collect();
+    collective.sum(&mut parts)?;
+    Ok(parts.into_iter().map(f64::from).collect())
 }
 
 /// Adds the gradients of a batch to those of the batches before it.

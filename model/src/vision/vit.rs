@@ -158,7 +158,7 @@ impl Layer {
         let inner = config.feed_forward_channels();
         // Outputs into the residual stream shrink with depth (Radford et al. 2019, section 2.3).
         let residual = (2.0 * config.layers as f64).powf(-0.5);
-        let in_weight = parameters.get_matrix(
+        let in_weight = parameters.get_map(
             &format!("{name}.attn.in_proj_weight"),
             &[3 * width, width],
             Init::fan_in(width, 1.0),

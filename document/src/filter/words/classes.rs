@@ -2,7 +2,7 @@
 
 /// Whether `c` is white space where words are told apart: what Python's `str.isspace` says, which
 /// counts the four separators of ASCII as well.
-pub(super) fn is_space(c: char) -> bool {
+pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 

@@ -15,41 +15,61 @@ use m3w_shards::{FileEntry, MANIFEST_NAME, Manifest};
 use crate::corpus::Corpus;
 use crate::verify::entries;
 
-/// The folder, in the corpus's.
-const FOLDER: &str = ".m3w-repair";
+/// Where `m3w repair` works, in the folder of the corpus.
+pub(crate) const REPAIR: &str = ".m3w-repair";
+/// Where `m3w forget` works.
+pub(crate) const FORGET: &str = ".m3w-forget";
+/// Where `m3w dedup` works.
+pub(crate) const DEDUP: &str = ".m3w-dedup";
+
 /// The folders of a corpus.
-const FOLDERS: [&str; 3] = ["documents", "sequences", "outcomes"];
+pub(crate) const FOLDERS: [&str; 3] = ["documents", "sequences", "outcomes"];
 
 /// The folder of files made anew.
-pub(super) struct Staging {
+pub(crate) struct Staging {
     root: PathBuf,
     folder: PathBuf,
 }
 
 impl Staging {
-    /// Opens the folder; what an earlier call had decided is done first, what it had not is
-    /// dropped, except for its journals.
-    pub(super) fn open(corpus: &Corpus) -> Result<Self> {
+    /// Opens the folder of that name in the corpus's; what an earlier call had decided is done
+    /// first.
+    pub(crate) fn open(corpus: &Corpus, name: &str) -> Result<Self> {
         let staging = Self {
             root: corpus.root().to_owned(),
-            folder: corpus.root().join(FOLDER),
+            folder: corpus.root().join(name),
         };
         if staging.folder.join(MANIFEST_NAME).exists() {
             let manifest = Manifest::load(&staging.folder)?;
             staging.move_all(&manifest)?;
         }
+        Ok(staging)
+    }
+
+    /// Drops the files that wait without a decision; what else is in the folder stays.
+    pub(crate) fn drop_undecided(&self) -> Result<()> {
         for folder in FOLDERS {
-            let folder = staging.folder.join(folder);
+            let folder = self.folder.join(folder);
             if folder.exists() {
                 let context = || format!("cannot delete {}", folder.display());
                 fs::remove_dir_all(&folder).with_context(context)?;
             }
         }
-        Ok(staging)
+        Ok(())
+    }
+
+    /// The command that was cut short while it put files in their places, if one was: until another
+    /// call carries that out, files and manifest do not belong together.
+    pub(crate) fn pending(root: &Path) -> Option<&'static str> {
+        let works = [(REPAIR, "repair"), (FORGET, "forget"), (DEDUP, "dedup")];
+        let pending = works
+            .into_iter()
+            .find(|(folder, _)| root.join(folder).join(MANIFEST_NAME).exists());
+        pending.map(|(_, command)| command)
     }
 
     /// Makes the folders that files are written to.
-    pub(super) fn prepare(&self) -> Result<()> {
+    pub(crate) fn prepare(&self) -> Result<()> {
         for parent in [&self.folder, &self.root] {
             for folder in FOLDERS {
                 let folder = parent.join(folder);
@@ -61,17 +81,17 @@ impl Staging {
     }
 
     /// Where a file with that name in the corpus is written.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The journal of what was had again of a part.
-    pub(super) fn journal(&self, part: usize, what: &str) -> PathBuf {
+    /// A file of the work itself: what belongs to a part and is no file of the corpus.
+    pub(crate) fn beside(&self, part: usize, what: &str) -> PathBuf {
         self.folder.join(format!("part-{part:05}.{what}"))
     }
 
     /// Where a file of the corpus is now: here, if it waits here.
-    pub(super) fn current(&self, name: &str) -> PathBuf {
+    pub(crate) fn current(&self, name: &str) -> PathBuf {
         let waiting = self.path(name);
         if waiting.exists() {
             waiting
@@ -81,18 +101,18 @@ impl Staging {
     }
 
     /// Puts a file that is as the manifest lists it in its place.
-    pub(super) fn restore(&self, name: &str) -> Result<()> {
+    pub(crate) fn restore(&self, name: &str) -> Result<()> {
         rename(&self.path(name), &self.root.join(name))
     }
 
     /// Drops a file that is not wanted.
-    pub(super) fn discard(&self, name: &str) -> Result<()> {
+    pub(crate) fn discard(&self, name: &str) -> Result<()> {
         let path = self.path(name);
         fs::remove_file(&path).with_context(|| format!("cannot delete {}", path.display()))
     }
 
     /// Puts all files that wait in their places, with the manifest that lists them.
-    pub(super) fn commit(&self, manifest: &Manifest) -> Result<()> {
+    pub(crate) fn commit(&self, manifest: &Manifest) -> Result<()> {
         // Everything has its name on disk before the decision has.
         manifest.save(&self.folder)?;
         self.move_all(manifest)
@@ -110,7 +130,7 @@ impl Staging {
     }
 
     /// Deletes the folder with its journals.
-    pub(super) fn remove(self) -> Result<()> {
+    pub(crate) fn remove(self) -> Result<()> {
         match fs::remove_dir_all(&self.folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot delete {}", self.folder.display()))
@@ -138,6 +158,8 @@ mod tests {
     use m3w_document::Sha256;
     use m3w_shards::write_atomically;
 
+    const FOLDER: &str = ".m3w-test";
+
     fn entry(name: &str, content: &str) -> FileEntry {
         FileEntry {
             path: name.to_owned(),
@@ -154,7 +176,7 @@ mod tests {
         for moved in [None, Some(0), Some(1), Some(2)] {
             let folder = tempfile::tempdir().unwrap();
             let corpus = Corpus::at(folder.path());
-            let staging = Staging::open(&corpus).unwrap();
+            let staging = Staging::open(&corpus, FOLDER).unwrap();
             staging.prepare().unwrap();
             let mut next = Manifest::new(Sha256::of(b""), 0);
             for name in names {
@@ -172,7 +194,8 @@ mod tests {
                     .iter()
                     .for_each(|name| staging.restore(name).unwrap());
             }
-            let reopened = Staging::open(&corpus).unwrap();
+            let reopened = Staging::open(&corpus, FOLDER).unwrap();
+            reopened.drop_undecided().unwrap();
             let found = Manifest::load(folder.path()).unwrap();
             assert_eq!(found == next, moved.is_some(), "{moved:?}");
             for name in names {

@@ -1,0 +1,5 @@
+//! What the program and the tests share.
+
+pub(crate) mod corpus;
+pub(crate) mod judge;
+pub(crate) mod pictures;

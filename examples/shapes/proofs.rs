@@ -1,0 +1,7 @@
+//! The proof, for the example and for the tests.
+
+mod archive;
+pub(crate) mod naming;
+pub(crate) mod program;
+mod scenes;
+mod scoring;

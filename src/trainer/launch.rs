@@ -1,0 +1,137 @@
+//! Which of several processes that train together this is.
+
+use std::env;
+
+use anyhow::{Context, Result, ensure};
+use m3w_document::Sha256;
+use m3w_model::train::{Collective, Single, Star};
+use m3w_shards::Share;
+
+/// Where process 0 is met if nothing else is said.
+const ADDRESS: &str = "127.0.0.1";
+const PORT: u16 = 29500;
+
+/// The place of a process in a launch, as `torchrun` and its like tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// This process, from 0.
+    pub rank: usize,
+    /// All processes.
+    pub size: usize,
+    /// Host and port where process 0 listens.
+    pub address: String,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Self {
+            rank: 0,
+            size: 1,
+            address: format!("{ADDRESS}:{PORT}"),
+        }
+    }
+}
+
+impl Launch {
+    /// What `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` say; one process alone where the
+    /// first two are not set.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is no number, or only one of the first two is there.
+    pub fn from_environment() -> Result<Self> {
+        Self::from_values(|name| env::var(name).ok())
+    }
+
+    fn from_values(value: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let number = |name: &str| -> Result<Option<usize>> {
+            let parsed = value(name).map(|text| text.trim().parse());
+            parsed
+                .transpose()
+                .with_context(|| format!("{name} is not a number"))
+        };
+        let (rank, size) = match (number("RANK")?, number("WORLD_SIZE")?) {
+            (None, None) => return Ok(Self::default()),
+            (Some(rank), Some(size)) => (rank, size),
+            _ => anyhow::bail!("of RANK and WORLD_SIZE only one is set: set both, or neither"),
+        };
+        ensure!(
+            rank < size,
+            "RANK is {rank} and WORLD_SIZE {size}: ranks go from 0 to WORLD_SIZE - 1"
+        );
+        let host = value("MASTER_ADDR").unwrap_or_else(|| ADDRESS.to_owned());
+        let port = number("MASTER_PORT")?.unwrap_or(usize::from(PORT));
+        Ok(Self {
+            rank,
+            size,
+            address: format!("{host}:{port}"),
+        })
+    }
+
+    /// Whether this process writes for all.
+    pub(super) fn is_first(&self) -> bool {
+        self.rank == 0
+    }
+
+    /// The rows that are this process's.
+    pub(super) fn share(&self) -> Share {
+        Share {
+            rank: self.rank,
+            of: self.size,
+        }
+    }
+
+    /// Meets the others. `sameness` is what must be the same in all of them.
+    pub(super) fn join(&self, sameness: &str) -> Result<Box<dyn Collective>> {
+        if self.size == 1 {
+            return Ok(Box::new(Single));
+        }
+        tracing::info!(
+            "process {} of {}, meeting the others at {}",
+            self.rank,
+            self.size,
+            self.address
+        );
+        let fingerprint = Sha256::of(sameness.as_bytes()).0;
+        let star = Star::connect(self.rank, self.size, &self.address, fingerprint)?;
+        Ok(Box::new(star))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(values: &[(&str, &str)]) -> Result<Launch> {
+        Launch::from_values(|name| {
+            let found = values.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_process_without_a_launcher_is_alone() {
+        assert_eq!(launch(&[]).unwrap(), Launch::default());
+    }
+
+    #[test]
+    fn the_variables_of_torchrun_are_read() {
+        let found = launch(&[
+            ("RANK", "1"),
+            ("WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "10.0.0.7"),
+            ("MASTER_PORT", "4000"),
+        ]);
+        let found = found.unwrap();
+        assert_eq!((found.rank, found.size), (1, 2));
+        assert_eq!(found.address, "10.0.0.7:4000");
+    }
+
+    #[test]
+    fn half_a_launch_is_refused() {
+        let refused = |values: &[(&str, &str)]| launch(values).unwrap_err().to_string();
+        assert!(refused(&[("RANK", "0")]).contains("WORLD_SIZE"));
+        assert!(refused(&[("RANK", "2"), ("WORLD_SIZE", "2")]).contains("RANK is 2"));
+        assert!(refused(&[("RANK", "x"), ("WORLD_SIZE", "2")]).contains("RANK is not"));
+    }
+}
