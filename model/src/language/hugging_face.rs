@@ -12,7 +12,7 @@ impl LanguageConfig {
     /// leaves out has the value `transformers` gives it.
     ///
     /// # Errors
-    /// [`Error::Setting`] names a value that is missing, or that means something not built here.
+    /// [`crate::Error::Setting`] names a value that is missing, or that means something not built here.
     pub fn from_hugging_face(config: &Value) -> Result<Self> {
         let json = Json(config);
         let model_type = json.text("model_type")?;
