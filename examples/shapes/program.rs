@@ -45,7 +45,7 @@ impl Program {
         steps: usize,
         settings: &str,
     ) -> Result<()> {
-        let path = folder.join(name).with_extension("toml");
+        let path = folder.join(format!("{name}.toml"));
         fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
         let line = format!("train --quiet --out {name} --config {name}.toml");
         let settings = format!("run.steps={steps} train.schedule_steps={steps} {settings}");

@@ -10,6 +10,9 @@
 //! Its lists of flagged, common and spam words, and its perplexity, are no part of this: they are
 //! made from other corpora.
 
+use std::ops::Range;
+use std::sync::LazyLock;
+
 use super::quality::share;
 
 /// Characters in the n-grams of [`Obelics::character_repetition`].
@@ -73,7 +76,7 @@ impl Obelics {
             } else {
                 lower.push_str(&word.to_lowercase());
             }
-            stops += usize::from(STOP_WORDS.binary_search(&lower.as_str()).is_ok());
+            stops += usize::from(is_stop_word(&lower));
             hashes.push(hash(lower.bytes().map(u64::from)));
         }
         let grams = hashes.windows(WORDS);
@@ -115,6 +118,22 @@ fn character_repetition(text: &str) -> f64 {
     counts.sort_unstable_by(|a, b| b.cmp(a));
     let frequent = counts.iter().take(distinct.isqrt()).sum();
     share(frequent, all)
+}
+
+/// Whether a word in lower case is on the list.
+fn is_stop_word(word: &str) -> bool {
+    /// Where the words with each first letter begin and end.
+    static PLACES: LazyLock<[Range<usize>; 26]> = LazyLock::new(|| {
+        std::array::from_fn(|letter| {
+            let first = |word: &&str| usize::from(word.as_bytes()[0] - b'a');
+            STOP_WORDS.partition_point(|word| first(word) < letter)
+                ..STOP_WORDS.partition_point(|word| first(word) <= letter)
+        })
+    });
+    let letter = word.bytes().next().map(|first| first.wrapping_sub(b'a'));
+    let places = letter.and_then(|letter| PLACES.get(usize::from(letter)));
+    // Most words differ in their lengths already: no other order is as fast.
+    places.is_some_and(|places| STOP_WORDS[places.clone()].contains(&word))
 }
 
 /// How often each of them occurs, in the order in which they first do.
@@ -203,6 +222,12 @@ mod tests {
     #[test]
     fn the_stop_words_can_be_searched() {
         assert!(STOP_WORDS.is_sorted_by(|a, b| a < b));
+        for word in STOP_WORDS {
+            assert!(is_stop_word(word), "{word}");
+        }
+        for word in ["", "robin", "zebra", "'tis", "élan", "thee", "an't"] {
+            assert!(!is_stop_word(word), "{word}");
+        }
     }
 
     #[test]
