@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use m3w::corpus::Corpus;
 use m3w::dedup::{DedupConfig, DedupOptions, Deduplicated, dedup};
@@ -10,7 +9,7 @@ use m3w::verify::verify;
 
 use super::planted::corpus::{make, write};
 use super::planted::judge::judge;
-use super::site::{copy_shared_corpus, files, m3w, never};
+use super::site::{copy_shared_corpus, files, kill_after, m3w, never};
 
 /// Documents of which a whole group shares a picture.
 const DOCUMENTS: u64 = 240;
@@ -137,16 +136,7 @@ fn killed_at_any_moment_it_goes_on_and_ends_the_same() {
             std::fs::write(path, bytes).unwrap();
         }
         for _ in 0..2 {
-            let mut child = Command::new(env!("CARGO_BIN_EXE_m3w"))
-                .args(arguments)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(milliseconds));
-            // One that is done already cannot be killed.
-            let _ = child.kill();
-            child.wait().unwrap();
+            kill_after(milliseconds, &arguments);
         }
         let output = m3w(&arguments);
         assert!(output.status.success(), "{output:?}");

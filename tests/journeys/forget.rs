@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use m3w::corpus::Corpus;
 use m3w::document::{Document, Image};
@@ -12,7 +11,7 @@ use m3w::retry::Failures;
 use m3w::shards::{DocumentReader, SequenceReader};
 
 use super::repair::Built;
-use super::site::{complaint, files, m3w, never, run};
+use super::site::{complaint, files, kill_after, m3w, never, run};
 
 fn documents(root: &Path) -> Vec<Document<Image>> {
     let manifest = Corpus::at(root).manifest().unwrap();
@@ -193,16 +192,7 @@ fn forgetting_killed_at_any_moment_goes_on_and_ends_the_same() {
         for (name, bytes) in &built.whole {
             std::fs::write(root.join(name), bytes).unwrap();
         }
-        let mut child = Command::new(env!("CARGO_BIN_EXE_m3w"))
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
-        // One that is done already cannot be killed.
-        let _ = child.kill();
-        child.wait().unwrap();
+        kill_after(milliseconds, &arguments);
         let output = m3w(&arguments);
         assert!(output.status.success(), "{output:?}");
         assert_eq!(built.problems(), Vec::<String>::new());

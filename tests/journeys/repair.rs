@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use m3w::build::BuildOptions;
@@ -15,7 +14,7 @@ use m3w::verify::verify;
 
 use super::damage::drawn;
 use super::picture_server::picture;
-use super::site::{Site, complaint, files, m3w, never, run};
+use super::site::{Site, complaint, files, kill_after, m3w, never, run};
 
 /// Pages `/page/0` to `/page/5`, each with the pictures `/picture/N0` and `/picture/N1`; what is in
 /// `answers` is answered otherwise: another picture, or not at all.
@@ -348,16 +347,7 @@ fn a_repair_killed_at_any_moment_goes_on_and_ends_the_same() {
             }
         }
         for _ in 0..2 {
-            let mut child = Command::new(env!("CARGO_BIN_EXE_m3w"))
-                .args(arguments)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(milliseconds));
-            // One that is done already cannot be killed.
-            let _ = child.kill();
-            child.wait().unwrap();
+            kill_after(milliseconds, &arguments);
         }
         let output = m3w(&arguments);
         assert!(output.status.success(), "{output:?}");

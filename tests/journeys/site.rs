@@ -127,6 +127,20 @@ pub(super) fn m3w(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// Runs the program and kills it after so many milliseconds, as a power cut would.
+pub(super) fn kill_after(milliseconds: u64, arguments: &[&str]) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_m3w"))
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+    // One that is done already cannot be killed.
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
 /// What a run that must fail says on standard error.
 pub(super) fn complaint(arguments: &[&str]) -> String {
     let output = m3w(arguments);
