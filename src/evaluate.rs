@@ -9,6 +9,7 @@ pub mod benchmark;
 pub mod cider;
 pub mod example;
 pub mod few_shot;
+pub mod json;
 pub mod judge;
 pub mod keyed;
 pub mod ranking;

@@ -1,6 +1,7 @@
 //! CIDEr-D: how alike a caption and its references are, by the words in a row that they share and
 //! that few other images have (Vedantam et al. 2015).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -15,11 +16,11 @@ const DEVIATION: f64 = 6.0;
 
 /// A caption with the captions that people gave the same image.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Captioned {
+pub struct Captioned<'t> {
     /// What is judged.
-    pub caption: String,
+    pub caption: Cow<'t, str>,
     /// What it is compared with.
-    pub references: Vec<String>,
+    pub references: Vec<Cow<'t, str>>,
 }
 
 /// CIDEr-D of each caption, as `pycocoevalcap` gives it: tokens by [`Treebank`], rarity by the
@@ -30,7 +31,7 @@ pub struct Captioned {
 /// # Errors
 ///
 /// If an image has no references.
-pub fn cider(images: &[Captioned]) -> Result<Vec<f64>> {
+pub fn cider(images: &[Captioned<'_>]) -> Result<Vec<f64>> {
     let mut treebank = Treebank::new()?;
     let mut grams = Grams::default();
     let references = images.iter().flat_map(|image| &image.references);
@@ -109,7 +110,7 @@ struct Sentence {
 fn sentences<'t>(
     treebank: &mut Treebank,
     grams: &mut Grams,
-    captions: impl Iterator<Item = &'t String>,
+    captions: impl Iterator<Item = &'t Cow<'t, str>>,
 ) -> Result<Sentences> {
     let mut text = String::new();
     for caption in captions {

@@ -48,7 +48,7 @@ pub enum Truth {
     /// Texts, each of which is.
     Texts(Vec<String>),
     /// What people answered.
-    People(Vec<PersonsAnswer>),
+    People(Vec<PersonsAnswer<'static>>),
     /// The choice or class of this number.
     Choice(usize),
     /// Whether the second of two classes is.

@@ -29,8 +29,8 @@ pub fn judge(
         Judged::Cider => {
             let captioned = pairs().map(|(query, answer)| {
                 Ok(Captioned {
-                    caption: words(answer)?.to_owned(),
-                    references: texts(query)?.to_vec(),
+                    caption: words(answer)?.into(),
+                    references: texts(query)?.iter().map(Into::into).collect(),
                 })
             });
             let scores = cider(&captioned.collect::<Result<Vec<_>>>()?)?;

@@ -3,15 +3,14 @@
 //! Read are JSON lists of objects with an id, JSON lines of such objects, JSON objects from ids to
 //! entries, and objects with a list `annotations`, as COCO and VQA have them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+
+use super::json::{Json, Members};
 
 /// Longest file that is read.
 const MAX_FILE_BYTES: u64 = 4 << 30;
@@ -28,54 +27,61 @@ const IDS: [&str; 6] = [
 
 /// Entries by their ids, in the order of the file.
 ///
-/// Holds the whole file's values.
-pub struct Keyed {
-    path: PathBuf,
-    entries: Vec<(String, Value)>,
+/// Holds the whole file's values; their words are those of its text.
+pub struct Keyed<'t> {
+    path: &'t Path,
+    entries: Vec<(Cow<'t, str>, Json<'t>)>,
 }
 
-impl Keyed {
-    /// Reads a file.
+impl<'t> Keyed<'t> {
+    /// Parses the text of a file.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or is none of the forms; the message names the entry or the line.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = read_text(path)?;
-        let entries = parse(&text).with_context(|| format!("cannot use {}", path.display()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            entries,
-        })
+    /// If it is none of the forms; the message names the entry or the line.
+    pub fn parse(path: &'t Path, text: &'t str) -> Result<Self> {
+        let entries = parse(text).with_context(|| format!("cannot use {}", path.display()))?;
+        Ok(Self { path, entries })
     }
 
     /// Its entries.
     #[must_use]
-    pub fn entries(&self) -> &[(String, Value)] {
+    pub fn entries(&self) -> &[(Cow<'t, str>, Json<'t>)] {
         &self.entries
     }
 
     /// The file, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.path
     }
 
     /// The same, with an entry for each member of those that are objects from ids to words, as in
     /// NExT-QA's results: `video/question`.
     #[must_use]
     pub fn flat(self) -> Self {
+        let is_nested = |members: &Members<'_>| {
+            let mut all = members.iter();
+            let is_answer = |(name, value): &(Cow<'_, str>, Json<'_>)| {
+                name.parse::<u64>().is_ok() && matches!(value, Json::Text(_))
+            };
+            !members.is_empty() && all.all(is_answer)
+        };
+        if !self
+            .entries
+            .iter()
+            .any(|(_, value)| matches!(value, Json::Object(members) if is_nested(members)))
+        {
+            return self;
+        }
         let mut entries = Vec::with_capacity(self.entries.len());
         for (id, value) in self.entries {
             match value {
-                Value::Object(members)
-                    if !members.is_empty()
-                        && members.iter().all(|(name, value)| {
-                            name.parse::<u64>().is_ok() && value.is_string()
-                        }) =>
-                {
+                Json::Object(members) if is_nested(&members) => {
                     let members = members.into_iter();
-                    entries.extend(members.map(|(name, value)| (format!("{id}/{name}"), value)));
+                    entries.extend(
+                        members.map(|(name, value)| (Cow::Owned(format!("{id}/{name}")), value)),
+                    );
                 }
                 other => entries.push((id, other)),
             }
@@ -88,17 +94,25 @@ impl Keyed {
 
     /// The entries of each id, ids in the order in which they come first.
     #[must_use]
-    pub fn grouped(&self) -> Vec<(&str, Vec<&Value>)> {
-        let mut places: HashMap<&str, usize> = HashMap::new();
-        let mut groups: Vec<(&str, Vec<&Value>)> = Vec::new();
-        for (id, value) in &self.entries {
-            let place = *places.entry(id).or_insert(groups.len());
-            if place == groups.len() {
-                groups.push((id, Vec::new()));
+    pub fn grouped(&self) -> Groups<'_, 't> {
+        let mut places: HashMap<&str, usize> = HashMap::with_capacity(self.entries.len());
+        let mut ids = Vec::new();
+        let mut place_of = Vec::with_capacity(self.entries.len());
+        for (id, _) in &self.entries {
+            let place = *places.entry(id).or_insert(ids.len());
+            if place == ids.len() {
+                ids.push(id.as_ref());
             }
-            groups[place].1.push(value);
+            place_of.push(place);
         }
-        groups
+        let mut order: Vec<usize> = (0..place_of.len()).collect();
+        order.sort_by_key(|entry| place_of[*entry]);
+        let entries = order.iter().map(|entry| &self.entries[*entry].1).collect();
+        let mut ends = vec![0; ids.len()];
+        for (at, entry) in order.iter().enumerate() {
+            ends[place_of[*entry]] = at + 1;
+        }
+        Groups { ids, ends, entries }
     }
 
     /// The only entry of each id.
@@ -106,16 +120,34 @@ impl Keyed {
     /// # Errors
     ///
     /// If an id has two.
-    pub fn single(&self) -> Result<HashMap<&str, &Value>> {
+    pub fn single(&self) -> Result<HashMap<&str, &Json<'t>>> {
         let mut single = HashMap::with_capacity(self.entries.len());
         for (id, value) in &self.entries {
             ensure!(
-                single.insert(id.as_str(), value).is_none(),
+                single.insert(id.as_ref(), value).is_none(),
                 "{} has two entries for {id}: leave one",
                 self.path.display()
             );
         }
         Ok(single)
+    }
+}
+
+/// Entries of one id side by side.
+pub struct Groups<'k, 't> {
+    ids: Vec<&'k str>,
+    ends: Vec<usize>,
+    entries: Vec<&'k Json<'t>>,
+}
+
+impl<'k, 't> Groups<'k, 't> {
+    /// Each id with its entries.
+    pub fn iter(&self) -> impl Iterator<Item = (&'k str, &[&'k Json<'t>])> {
+        let ids = self.ids.iter().enumerate();
+        ids.map(|(place, id)| {
+            let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+            (*id, &self.entries[start..self.ends[place]])
+        })
     }
 }
 
@@ -136,13 +168,14 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {name}"))
 }
 
-fn parse(text: &str) -> Result<Vec<(String, Value)>> {
+type Entries<'t> = Vec<(Cow<'t, str>, Json<'t>)>;
+
+fn parse(text: &str) -> Result<Entries<'_>> {
     let text = text.trim_start_matches('\u{feff}').trim();
-    if let Ok(list) = serde_json::from_str::<Vec<Value>>(text) {
-        return with_ids(list);
-    }
-    if let Ok(Members(members)) = serde_json::from_str(text) {
-        return of_object(members);
+    match serde_json::from_str(text) {
+        Ok(Json::List(list)) => return with_ids(list),
+        Ok(Json::Object(members)) => return of_object(members),
+        _ => {}
     }
     let lines = text.lines().enumerate();
     let mut list = Vec::new();
@@ -158,62 +191,36 @@ fn parse(text: &str) -> Result<Vec<(String, Value)>> {
     with_ids(list)
 }
 
-/// The members of a JSON object in the order of the file.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
-fn of_object(members: Vec<(String, Value)>) -> Result<Vec<(String, Value)>> {
-    let mut annotations = None;
-    for (name, value) in &members {
-        if let ("annotations", Value::Array(list)) = (name.as_str(), value) {
-            annotations = Some(list.clone());
-        }
-    }
-    let Some(list) = annotations else {
+fn of_object(mut members: Members<'_>) -> Result<Entries<'_>> {
+    let annotations = members
+        .iter()
+        .rposition(|(name, value)| name == "annotations" && matches!(value, Json::List(_)));
+    let Some(annotations) = annotations else {
         // One line of JSON lines is an object too.
-        if members.iter().any(|(name, _)| IDS.contains(&name.as_str())) {
-            return with_ids(vec![Value::Object(members.into_iter().collect())]);
+        if members.iter().any(|(name, _)| IDS.contains(&name.as_ref())) {
+            return with_ids(vec![Json::Object(members)]);
         }
         return Ok(members);
     };
-    let entries = with_ids(list)?;
+    let (_, Json::List(list)) = members.swap_remove(annotations) else {
+        return Ok(Vec::new());
+    };
+    let mut entries = with_ids(list)?;
     // COCO's order is that of its images.
-    let images = members.into_iter().find(|(name, _)| name == "images");
-    let Some((_, Value::Array(images))) = images else {
+    let images = members.iter().find(|(name, _)| name == "images");
+    let Some((_, Json::List(images))) = images else {
         return Ok(entries);
     };
-    let ids = images.iter().filter_map(|image| text_of(image.get("id")?));
-    let order: HashMap<String, usize> = ids.enumerate().map(|(at, id)| (id, at)).collect();
-    let mut entries = entries;
-    entries.sort_by_key(|(id, _)| order.get(id).copied().unwrap_or(usize::MAX));
+    let ids = images.iter().filter_map(|image| image.get("id")?.words());
+    let order: HashMap<Cow<'_, str>, usize> = ids.enumerate().map(|(at, id)| (id, at)).collect();
+    entries.sort_by_cached_key(|(id, _)| order.get(id).copied().unwrap_or(usize::MAX));
     Ok(entries)
 }
 
-fn with_ids(list: Vec<Value>) -> Result<Vec<(String, Value)>> {
+fn with_ids(list: Vec<Json<'_>>) -> Result<Entries<'_>> {
     let mut entries = Vec::with_capacity(list.len());
     for (number, value) in list.into_iter().enumerate() {
-        let id = IDS.iter().find_map(|name| text_of(value.get(name)?));
+        let id = IDS.iter().find_map(|name| value.get(name)?.words());
         let Some(mut id) = id else {
             bail!(
                 "entry {}: it has no id; name it `{}`",
@@ -221,21 +228,12 @@ fn with_ids(list: Vec<Value>) -> Result<Vec<(String, Value)>> {
                 IDS.join("`, `")
             );
         };
-        if let Some(round) = value.get("round_id").and_then(text_of) {
-            id = format!("{id}/{round}");
+        if let Some(round) = value.get("round_id").and_then(Json::words) {
+            id = Cow::Owned(format!("{id}/{round}"));
         }
         entries.push((id, value));
     }
     Ok(entries)
-}
-
-/// A number or a text, as text.
-pub(crate) fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -244,7 +242,7 @@ mod tests {
 
     fn ids(text: &str) -> Vec<String> {
         let entries = parse(text).unwrap();
-        entries.into_iter().map(|(id, _)| id).collect()
+        entries.into_iter().map(|(id, _)| id.into_owned()).collect()
     }
 
     #[test]

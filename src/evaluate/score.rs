@@ -1,12 +1,13 @@
 //! Files of answers, judged against files of references.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Map, Value};
 
 use super::cider::{Captioned, cider};
-use super::keyed::{Keyed, read_text, text_of};
+use super::json::Json;
+use super::keyed::{Groups, Keyed, read_text};
 use super::ranking::{Depth, Segment, mwap, ndcg, roc_auc};
 use super::vqa::{PersonsAnswer, VqaRules, vqa_accuracy};
 use super::wordnet::WordNet;
@@ -70,8 +71,20 @@ pub struct Score {
 /// If a file cannot be read, an entry of it has another form, or a prediction has no reference; the
 /// message names file and id.
 pub fn score(options: &ScoreOptions) -> Result<Score> {
+    if options.metric == Metric::Mwap {
+        return score_mwap(&options.predictions, &options.references);
+    }
+    let predictions = read_text(&options.predictions)?;
+    let references = read_text(&options.references)?;
+    let predictions = Keyed::parse(&options.predictions, &predictions)?.flat();
+    let references = Keyed::parse(&options.references, &references)?.flat();
+    let groups = references.grouped();
+    score_pairs(options, &Pairs::new(&predictions, &references, &groups)?)
+}
+
+fn score_pairs(options: &ScoreOptions, pairs: &Pairs<'_>) -> Result<Score> {
     match options.metric {
-        Metric::Mwap => score_mwap(&options.predictions, &options.references),
+        Metric::Mwap => bail!("this measure has no pairs of answers and references"),
         Metric::Wups => {
             let Some(folder) = &options.wordnet else {
                 bail!(
@@ -80,7 +93,6 @@ pub fn score(options: &ScoreOptions) -> Result<Score> {
                 );
             };
             let wordnet = WordNet::read(folder)?;
-            let pairs = Pairs::read(options)?;
             pairs.mean(|prediction, references| {
                 let answer = text(prediction)?;
                 let truths = texts(references)?;
@@ -91,7 +103,6 @@ pub fn score(options: &ScoreOptions) -> Result<Score> {
             })
         }
         Metric::Cider => {
-            let pairs = Pairs::read(options)?;
             let images = pairs.map(|prediction, references| {
                 Ok(Captioned {
                     caption: text(prediction)?,
@@ -103,22 +114,16 @@ pub fn score(options: &ScoreOptions) -> Result<Score> {
             let mean = mean(&scores);
             Ok(pairs.scored(mean, scores))
         }
-        Metric::Vqa => {
-            let pairs = Pairs::read(options)?;
-            let scores = pairs.map(|prediction, references| {
-                let people = people(references)?;
-                let accuracy = vqa_accuracy(&text(prediction)?, &people, options.vqa_rules);
-                Ok(100.0 * accuracy)
-            })?;
-            let mean = mean(&scores);
-            Ok(pairs.scored(mean, scores))
-        }
-        Metric::Top1 => Pairs::read(options)?.mean(|prediction, references| {
+        Metric::Vqa => pairs.mean(|prediction, references| {
+            let people = people(references)?;
+            let accuracy = vqa_accuracy(&text(prediction)?, &people, options.vqa_rules);
+            Ok(100.0 * accuracy)
+        }),
+        Metric::Top1 => pairs.mean(|prediction, references| {
             let truths = texts(references)?;
             Ok(f64::from(u8::from(truths.contains(&text(prediction)?))))
         }),
         Metric::RocAuc => {
-            let pairs = Pairs::read(options)?;
             let read = pairs.map(|prediction, references| {
                 let [reference] = references else {
                     bail!("there are {} labels", references.len());
@@ -130,7 +135,7 @@ pub fn score(options: &ScoreOptions) -> Result<Score> {
             let area = roc_auc(&labels, &scores)?;
             Ok(pairs.scored(area, Vec::new()))
         }
-        Metric::Ndcg => Pairs::read(options)?.mean(|prediction, references| {
+        Metric::Ndcg => pairs.mean(|prediction, references| {
             let [reference] = references else {
                 bail!("there are {} lists of relevance", references.len());
             };
@@ -148,85 +153,80 @@ pub fn score(options: &ScoreOptions) -> Result<Score> {
     }
 }
 
-/// Predictions beside their references.
-struct Pairs {
-    predictions: Keyed,
-    references: Keyed,
+/// Predictions beside their references, in the order of the references.
+struct Pairs<'k> {
+    files: [&'k Path; 2],
+    pairs: Vec<Pair<'k>>,
     without_prediction: usize,
-    ids: Vec<String>,
 }
 
-impl Pairs {
-    fn read(options: &ScoreOptions) -> Result<Self> {
-        let predictions = Keyed::read(&options.predictions)?;
-        let references = Keyed::read(&options.references)?;
-        let (predictions, references) = (predictions.flat(), references.flat());
-        let found = predictions.single()?;
-        let groups = references.grouped();
-        let ids: Vec<String> = groups
-            .iter()
-            .filter(|(id, _)| found.contains_key(id))
-            .map(|(id, _)| (*id).to_owned())
-            .collect();
-        if ids.len() < found.len() {
-            let known: std::collections::HashSet<&str> = groups.iter().map(|(id, _)| *id).collect();
-            let stray = predictions
-                .entries()
-                .iter()
-                .find(|(id, _)| !known.contains(id.as_str()));
-            bail!(
-                "{} has {}, which {} has no reference for",
-                predictions.path().display(),
-                stray.map_or("", |(id, _)| id),
-                references.path().display()
-            );
+struct Pair<'k> {
+    id: &'k str,
+    prediction: &'k Json<'k>,
+    references: &'k [&'k Json<'k>],
+}
+
+impl<'k> Pairs<'k> {
+    fn new(
+        predictions: &'k Keyed<'k>,
+        references: &'k Keyed<'k>,
+        groups: &'k Groups<'k, 'k>,
+    ) -> Result<Self> {
+        let mut found = predictions.single()?;
+        let mut without_prediction = 0;
+        let mut pairs = Vec::with_capacity(found.len());
+        for (id, references) in groups.iter() {
+            match found.remove(id) {
+                Some(prediction) => pairs.push(Pair {
+                    id,
+                    prediction,
+                    references,
+                }),
+                None => without_prediction += 1,
+            }
+        }
+        let files = [predictions.path(), references.path()];
+        let mut all = predictions.entries().iter();
+        if let Some((stray, _)) = all.find(|(id, _)| found.contains_key(id.as_ref())) {
+            let [predictions, references] = files.map(Path::display);
+            bail!("{predictions} has {stray}, which {references} has no reference for");
         }
         ensure!(
-            !ids.is_empty(),
+            !pairs.is_empty(),
             "{} has no predictions",
-            predictions.path().display()
+            files[0].display()
         );
-        let without_prediction = groups.len() - ids.len();
         Ok(Self {
-            predictions,
-            references,
+            files,
+            pairs,
             without_prediction,
-            ids,
         })
     }
 
-    /// Something of each prediction and its references, in the order of the references.
-    fn map<T>(&self, of: impl Fn(&Value, &[&Value]) -> Result<T>) -> Result<Vec<T>> {
-        let found = self.predictions.single()?;
-        let mut results = Vec::with_capacity(self.ids.len());
-        for (id, references) in self.references.grouped() {
-            if let Some(prediction) = found.get(id) {
-                let result = of(prediction, &references);
-                results.push(result.with_context(|| {
-                    let [predictions, references] = [&self.predictions, &self.references];
-                    let (predictions, references) = (predictions.path(), references.path());
-                    format!(
-                        "{id} in {} and {}",
-                        predictions.display(),
-                        references.display()
-                    )
-                })?);
-            }
-        }
-        Ok(results)
+    /// Something of each prediction and its references.
+    fn map<T>(&self, of: impl Fn(&Json<'k>, &[&Json<'k>]) -> Result<T>) -> Result<Vec<T>> {
+        let all = self.pairs.iter();
+        all.map(|pair| {
+            of(pair.prediction, pair.references).with_context(|| {
+                let [predictions, references] = self.files.map(Path::display);
+                format!("{} in {predictions} and {references}", pair.id)
+            })
+        })
+        .collect()
     }
 
-    fn mean(&self, of: impl Fn(&Value, &[&Value]) -> Result<f64>) -> Result<Score> {
+    fn mean(&self, of: impl Fn(&Json<'k>, &[&Json<'k>]) -> Result<f64>) -> Result<Score> {
         let scores = self.map(of)?;
         let mean = mean(&scores);
         Ok(self.scored(mean, scores))
     }
 
     fn scored(&self, score: f64, scores: Vec<f64>) -> Score {
+        let ids = self.pairs.iter().map(|pair| pair.id.to_owned());
         Score {
             score,
-            count: self.ids.len(),
-            examples: self.ids.iter().cloned().zip(scores).collect(),
+            count: self.pairs.len(),
+            examples: ids.zip(scores).collect(),
             without_prediction: self.without_prediction,
         }
     }
@@ -248,78 +248,75 @@ const TEXTS: [&str; 6] = [
 /// The names that a list of references goes by.
 const LISTS: [&str; 5] = ["references", "captions", "answers", "enCap", "labels"];
 
-fn text(value: &Value) -> Result<String> {
-    if let Some(text) = text_of(value) {
+fn text<'t>(value: &Json<'t>) -> Result<Cow<'t, str>> {
+    if let Some(text) = value.words() {
         return Ok(text);
     }
-    if let Value::Array(list) = value
+    if let Json::List(list) = value
         && let [only] = list.as_slice()
     {
         return text(only);
     }
-    let named = TEXTS.iter().find_map(|name| text_of(value.get(name)?));
+    let named = TEXTS.iter().find_map(|name| value.get(name)?.words());
     named.with_context(|| format!("{value} has no words; name them `{}`", TEXTS.join("`, `")))
 }
 
-fn texts(values: &[&Value]) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for value in values {
-        let list = match value {
-            Value::Array(list) => Some(list),
-            other => LISTS.iter().find_map(|name| other.get(name)?.as_array()),
-        };
-        match list {
-            Some(list) => {
-                for value in list {
-                    found.push(text(value)?);
-                }
-            }
-            None => found.push(text(value)?),
-        }
-    }
+/// The references in an entry: those of its list, or itself.
+fn listed<'v, 't>(value: &'v Json<'t>) -> &'v [Json<'t>] {
+    let named = || LISTS.iter().find_map(|name| value.get(name)?.list());
+    let list = value.list().or_else(named);
+    list.unwrap_or_else(|| std::slice::from_ref(value))
+}
+
+fn texts<'t>(values: &[&Json<'t>]) -> Result<Vec<Cow<'t, str>>> {
+    let all = values.iter().flat_map(|value| listed(value));
+    let found: Vec<Cow<'t, str>> = all.map(text).collect::<Result<_>>()?;
     ensure!(!found.is_empty(), "there are no references");
     Ok(found)
 }
 
 /// What people answered.
-pub(crate) fn people(values: &[&Value]) -> Result<Vec<PersonsAnswer>> {
-    let mut found = Vec::new();
-    for value in values {
-        let list = match value {
-            Value::Array(list) => Some(list),
-            other => LISTS.iter().find_map(|name| other.get(name)?.as_array()),
-        };
-        let only = std::slice::from_ref(*value);
-        for value in list.map_or(only, Vec::as_slice) {
-            let mut rest = match value {
-                Value::Object(members) => members.clone(),
-                _ => Map::new(),
-            };
-            let answer = text(value)?;
-            rest.remove("answer");
-            // A bare list has no numbers; its entries are people all the same.
-            if !value.is_object() {
-                rest.insert("answer_id".to_owned(), found.len().into());
-            }
-            found.push(PersonsAnswer { answer, rest });
-        }
+pub(crate) fn people<'t>(values: &[&Json<'t>]) -> Result<Vec<PersonsAnswer<'t>>> {
+    let all: Vec<&Json<'t>> = values.iter().flat_map(|value| listed(value)).collect();
+    let mut found: Vec<PersonsAnswer<'t>> = Vec::with_capacity(all.len());
+    for (number, value) in all.iter().enumerate() {
+        let alike = all[..number]
+            .iter()
+            .position(|other| is_alike(other, value));
+        found.push(PersonsAnswer {
+            answer: text(value)?,
+            kind: alike.map_or(number, |first| found[first].kind),
+        });
     }
     ensure!(!found.is_empty(), "there are no answers of people");
     Ok(found)
 }
 
-fn number(value: &Value, names: &[&str]) -> Result<f64> {
-    let number = value
-        .as_f64()
-        .or_else(|| names.iter().find_map(|name| value.get(name)?.as_f64()));
+/// Whether all but the answer is the same. A bare list says no more than the answers; its entries
+/// are people all the same, and not alike.
+fn is_alike(one: &Json<'_>, other: &Json<'_>) -> bool {
+    let (Json::Object(one), Json::Object(other)) = (one, other) else {
+        return false;
+    };
+    let mut rest = one.iter().filter(|(name, _)| name != "answer");
+    one.len() == other.len()
+        && rest.all(|(name, value)| {
+            other
+                .iter()
+                .any(|(other_name, other_value)| other_name == name && other_value == value)
+        })
+}
+
+fn number(value: &Json<'_>, names: &[&str]) -> Result<f64> {
+    let named = || names.iter().find_map(|name| value.get(name)?.number());
+    let number = value.number().or_else(named);
     number.with_context(|| format!("{value} has no number; name it `{}`", names.join("`, `")))
 }
 
-fn numbers(value: &Value, names: &[&str]) -> Result<Vec<f64>> {
-    let list = value
-        .as_array()
-        .or_else(|| names.iter().find_map(|name| value.get(name)?.as_array()));
-    let numbers = list.and_then(|list| list.iter().map(Value::as_f64).collect());
+fn numbers(value: &Json<'_>, names: &[&str]) -> Result<Vec<f64>> {
+    let named = || names.iter().find_map(|name| value.get(name)?.list());
+    let list = value.list().or_else(named);
+    let numbers = list.and_then(|list| list.iter().map(Json::number).collect());
     numbers.with_context(|| {
         format!(
             "there is no list of numbers; name it `{}`",
@@ -328,22 +325,22 @@ fn numbers(value: &Value, names: &[&str]) -> Result<Vec<f64>> {
     })
 }
 
-fn label(value: &Value) -> Result<bool> {
-    let label = value.get("label").unwrap_or(value);
-    match (label.as_bool(), label.as_f64()) {
-        (Some(label), _) => Ok(label),
-        (_, Some(0.0)) => Ok(false),
-        (_, Some(1.0)) => Ok(true),
+fn label(value: &Json<'_>) -> Result<bool> {
+    match value.get("label").unwrap_or(value) {
+        Json::Bool(label) => Ok(*label),
+        Json::Number(label) if label.as_f64() == Some(0.0) => Ok(false),
+        Json::Number(label) if label.as_f64() == Some(1.0) => Ok(true),
         _ => bail!("{value} has no `label` of 0 or 1"),
     }
 }
 
 /// The original counts any line break as the end of a caption.
-fn warn_of_line_breaks(images: &[Captioned]) {
-    let breaks =
-        |text: &String| text.contains(['\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}']);
+fn warn_of_line_breaks(images: &[Captioned<'_>]) {
+    let breaks = |text: &Cow<'_, str>| {
+        text.contains(['\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'])
+    };
     let is_broken =
-        |image: &Captioned| breaks(&image.caption) || image.references.iter().any(breaks);
+        |image: &Captioned<'_>| breaks(&image.caption) || image.references.iter().any(breaks);
     let count = images.iter().filter(|image| is_broken(image)).count();
     if count > 0 {
         tracing::warn!(

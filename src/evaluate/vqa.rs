@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
-
 /// Which of the evaluations in use is followed. They differ in what is brought to a common form
 /// before answers are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -21,52 +19,51 @@ pub enum VqaRules {
 }
 
 /// What a person answered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PersonsAnswer {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonsAnswer<'t> {
     /// The words.
-    pub answer: String,
-    /// What else is known of it. Two answers alike in everything count as one when one of them is
-    /// set aside.
-    pub rest: Map<String, Value>,
-}
-
-impl From<&str> for PersonsAnswer {
-    fn from(answer: &str) -> Self {
-        Self {
-            answer: answer.to_owned(),
-            rest: Map::new(),
-        }
-    }
+    pub answer: Cow<'t, str>,
+    /// The same number for people of whom nothing else is known that differs. Their answers, where
+    /// alike, count as one when one of them is set aside.
+    pub kind: usize,
 }
 
 /// The share, from 0 to 1, of `answer`'s agreement with people's: each person is set aside in turn,
 /// and three others who said the same make it right.
 #[must_use]
-pub fn vqa_accuracy(answer: &str, people: &[PersonsAnswer], rules: VqaRules) -> f64 {
+pub fn vqa_accuracy(answer: &str, people: &[PersonsAnswer<'_>], rules: VqaRules) -> f64 {
     if people.is_empty() {
         return 0.0;
     }
     let mut answer = flat(answer);
-    let mut others: Vec<String> = people
+    let flattened: Vec<Cow<'_, str>> = people
         .iter()
         .map(|person| match rules {
-            VqaRules::Earlier => person.answer.clone(),
+            VqaRules::Earlier => Cow::Borrowed(person.answer.as_ref()),
             VqaRules::Official | VqaRules::Openflamingo => flat(&person.answer),
         })
         .collect();
-    let all_agree = others.iter().all(|other| *other == others[0]);
+    let all_agree = flattened.iter().all(|other| *other == flattened[0]);
     if !all_agree || rules != VqaRules::Official {
-        answer = settled(&without_punctuation(&answer));
+        answer = Cow::Owned(settled(&without_punctuation(&answer)));
     }
-    if !all_agree || rules == VqaRules::Openflamingo {
-        for other in &mut others {
-            let bare = without_punctuation(other);
-            *other = match rules {
-                VqaRules::Earlier => bare,
-                VqaRules::Official | VqaRules::Openflamingo => settled(&bare),
-            };
+    let others = if !all_agree || rules == VqaRules::Openflamingo {
+        let mut others: Vec<Cow<'_, str>> = Vec::with_capacity(flattened.len());
+        for (at, other) in flattened.iter().enumerate() {
+            // People often say the same.
+            let same = flattened[..at].iter().position(|earlier| earlier == other);
+            others.push(match (same, rules) {
+                (Some(same), _) => others[same].clone(),
+                (None, VqaRules::Earlier) => without_punctuation(other),
+                (None, VqaRules::Official | VqaRules::Openflamingo) => {
+                    Cow::Owned(settled(&without_punctuation(other)))
+                }
+            });
         }
-    }
+        others
+    } else {
+        flattened
+    };
     let is_right: Vec<bool> = others.iter().map(|other| *other == answer).collect();
     let right = is_right.iter().filter(|is_right| **is_right).count();
     let sum: f64 = (0..others.len())
@@ -74,7 +71,7 @@ pub fn vqa_accuracy(answer: &str, people: &[PersonsAnswer], rules: VqaRules) -> 
             let same = (0..others.len()).filter(|other| {
                 is_right[*other]
                     && others[*other] == others[aside]
-                    && people[*other].rest == people[aside].rest
+                    && people[*other].kind == people[aside].kind
             });
             let left = right - if is_right[aside] { same.count() } else { 0 };
             (left as f64 / 3.0).min(1.0)
@@ -84,9 +81,13 @@ pub fn vqa_accuracy(answer: &str, people: &[PersonsAnswer], rules: VqaRules) -> 
 }
 
 /// Line breaks and tabs as spaces, none around.
-fn flat(answer: &str) -> String {
-    let spaced = answer.replace(['\n', '\t'], " ");
-    spaced.trim_matches(is_space).to_owned()
+fn flat(answer: &str) -> Cow<'_, str> {
+    let trimmed = answer.trim_matches(is_space);
+    if trimmed.contains(['\n', '\t']) {
+        Cow::Owned(trimmed.replace(['\n', '\t'], " "))
+    } else {
+        Cow::Borrowed(trimmed)
+    }
 }
 
 /// What Python takes for space.
@@ -104,7 +105,15 @@ const PUNCTUATION: [char; 21] = [
 const MOST_POINTS: usize = 32;
 
 /// Signs taken away, or made spaces where they part words; points too that stand before no digit.
-fn without_punctuation(answer: &str) -> String {
+fn without_punctuation(answer: &str) -> Cow<'_, str> {
+    let is_sign = |character: char| character == '.' || PUNCTUATION.contains(&character);
+    if answer
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b' ')
+        || !answer.contains(is_sign)
+    {
+        return Cow::Borrowed(answer);
+    }
     let characters: Vec<char> = answer.chars().collect();
     let is_digit = |at: usize| characters.get(at).is_some_and(|c| is_decimal(*c));
     let has_thousands = (1..characters.len())
@@ -137,7 +146,7 @@ fn without_punctuation(answer: &str) -> String {
             kept.push(*character);
         }
     }
-    kept
+    Cow::Owned(kept)
 }
 
 /// Whether it is a decimal digit of any script, as `\d` is for Python.
@@ -199,13 +208,13 @@ pub fn vqa_form(answer: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn people(answers: &[&str]) -> Vec<PersonsAnswer> {
-        let numbered = answers.iter().enumerate().map(|(number, answer)| {
-            let mut person = PersonsAnswer::from(*answer);
-            person.rest.insert("answer_id".to_owned(), number.into());
-            person
+    fn people<'t>(answers: &[&'t str]) -> Vec<PersonsAnswer<'t>> {
+        let numbered = answers.iter().enumerate();
+        let each = numbered.map(|(kind, answer)| PersonsAnswer {
+            answer: Cow::Borrowed(*answer),
+            kind,
         });
-        numbered.collect()
+        each.collect()
     }
 
     #[test]
@@ -244,7 +253,8 @@ mod tests {
 
     #[test]
     fn answers_alike_in_everything_are_set_aside_together() {
-        let answers: Vec<PersonsAnswer> = vec!["cat".into(), "cat".into(), "dog".into()];
+        let mut answers = people(&["cat", "cat", "dog"]);
+        answers.iter_mut().for_each(|person| person.kind = 0);
         let found = vqa_accuracy("cat", &answers, VqaRules::Official);
         assert!((found - (2.0 / 3.0) / 3.0).abs() < 1e-12, "{found}");
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::files::{coco_name, csv, json, picture, video};
 use crate::evaluate::example::{Example, Examples, Question, Truth};
-use crate::evaluate::keyed::{read_text, text_of};
+use crate::evaluate::keyed::read_text;
 use crate::evaluate::score::people;
 use crate::evaluate::vqa::PersonsAnswer;
 use crate::prompt::Piece;
@@ -28,16 +28,20 @@ fn example(id: String, medium: Piece, question: &str, answer: String, truth: Tru
 }
 
 /// What most people answered, the first of equals.
-fn most_frequent(people: &[PersonsAnswer]) -> String {
+fn most_frequent<'a>(answers: impl Iterator<Item = &'a str>) -> String {
+    let answers: Vec<&str> = answers.collect();
     let mut best = (0, "");
-    for person in people {
-        let same = people.iter().filter(|other| other.answer == person.answer);
-        let count = same.count();
+    for answer in &answers {
+        let count = answers.iter().filter(|other| *other == answer).count();
         if count > best.0 {
-            best = (count, &person.answer);
+            best = (count, answer);
         }
     }
     best.1.to_owned()
+}
+
+fn words<'a>(people: &'a [PersonsAnswer<'_>]) -> impl Iterator<Item = &'a str> {
+    people.iter().map(|person| person.answer.as_ref())
 }
 
 #[derive(Deserialize)]
@@ -88,10 +92,10 @@ fn of_coco(folder: &Path, prefix: &str) -> Result<Examples> {
             let answers = answers.remove(&id);
             let answers =
                 answers.with_context(|| format!("{} has no answers to {id}", path.display()))?;
-            let people = people(&[&answers])
+            let people = people(&[&answers.into()])
                 .with_context(|| format!("{}, question {id}", path.display()))?;
             let medium = picture(folder.join(coco_name(split, row.image_id)));
-            let answer = most_frequent(&people);
+            let answer = most_frequent(words(&people));
             let truth = Truth::People(people);
             examples.push(example(
                 id.to_string(),
@@ -129,12 +133,12 @@ pub(super) fn textvqa(folder: &Path) -> Result<Examples> {
         let path = folder.join(name);
         let found: TextVqa = json(&path)?;
         let rows = found.data.into_iter().map(|row| {
-            let people = people(&[&row.answers])
+            let people = people(&[&row.answers.into()])
                 .with_context(|| format!("{}, question {}", path.display(), row.question_id))?;
             let file = folder
                 .join("train_images")
                 .join(format!("{}.jpg", row.image_id));
-            let answer = most_frequent(&people);
+            let answer = most_frequent(words(&people));
             let id = row.question_id.to_string();
             Ok(example(
                 id,
@@ -166,10 +170,10 @@ pub(super) fn vizwiz(folder: &Path) -> Result<Examples> {
         let path = folder.join(format!("{split}.json"));
         let found: Vec<VizWizQuestion> = json(&path)?;
         let rows = found.into_iter().map(|row| {
-            let people = people(&[&row.answers])
+            let people = people(&[&row.answers.into()])
                 .with_context(|| format!("{}, {}", path.display(), row.image))?;
             let medium = picture(folder.join(split).join(&row.image));
-            let answer = most_frequent(&people);
+            let answer = most_frequent(words(&people));
             Ok(example(
                 row.image,
                 medium,
@@ -261,11 +265,7 @@ pub(super) fn ivqa(folder: &Path) -> Result<Examples> {
                 row.answer4,
                 row.answer5,
             ];
-            let people: Vec<PersonsAnswer> = answers
-                .iter()
-                .map(|answer| answer.as_str().into())
-                .collect();
-            let answer = most_frequent(&people);
+            let answer = most_frequent(answers.iter().map(String::as_str));
             let id = format!("{}/{number}", row.video_id);
             example(
                 id,
@@ -317,7 +317,7 @@ pub(super) fn nextqa(folder: &Path) -> Result<Examples> {
             let second = more
                 .get(&row.video)
                 .and_then(|answers| answers.get(&row.qid));
-            answers.extend(second.and_then(text_of));
+            answers.extend(second.and_then(Value::as_str).map(str::to_owned));
             let id = format!("{}/{}", row.video, row.qid);
             Ok(example(
                 id,
