@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """The measures of `m3w score` beside the published implementations: values and processor time.
 
-    compare.py target/release/m3w [--seed N] [--count N] [--nltk-data DIR] [--vqa-eval vqa_metric.py]
+    compare.py target/release/m3w [--seed N] [--count N] [--nltk-data DIR] [--vqa-eval vqa_metric.py [--vqa-rules R]]
     compare.py --goldens tests/goldens/scores.json --vqa-eval vqa_metric.py
 
 The second makes the goldens of the tests: little files with what the published implementations say.
 Needs Java, and from PyPI pycocoevalcap, scikit-learn, nltk. DIR/corpora/wordnet has WordNet's database
-files as `nltk.download("wordnet")` puts them there. `vqa_metric.py` is OpenFlamingo's, from its package `open_flamingo.eval`. Inputs are drawn
+files as `nltk.download("wordnet")` puts them there. `vqa_metric.py` is OpenFlamingo's, from its package
+`open_flamingo.eval`; LAVIS' `common/vqa_tools/vqa_eval.py` has the rules `earlier`. Inputs are drawn
 anew from the seed: captions and answers with contractions, numbers, abbreviations, punctuation, tags,
 other scripts, and nothing at all. Both sides read the same files. Times are those of whole programs, ours
 and a Python that does only this.
@@ -228,6 +229,7 @@ def main():
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--nltk-data")
     parser.add_argument("--vqa-eval")
+    parser.add_argument("--vqa-rules", default="openflamingo")
     options = parser.parse_args()
     rnd = random.Random(options.seed)
     wordnet = options.nltk_data and options.nltk_data + "/corpora/wordnet"
@@ -252,7 +254,7 @@ def main():
         return
     equal = [compare(options.program, "cider", "cider", draw("cider"), [], [])]
     if options.vqa_eval:
-        rules = ["--vqa-rules", "openflamingo"]
+        rules = ["--vqa-rules", options.vqa_rules]
         equal.append(compare(options.program, "vqa", "vqa", draw("vqa"), rules, [options.vqa_eval]))
     equal.append(compare(options.program, "roc-auc", "roc-auc", draw("roc-auc", 20 * options.count), [], []))
     for depth in ("relevant", "all", "5"):

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -25,12 +26,59 @@ const IDS: [&str; 6] = [
     "id",
 ];
 
+/// What an entry is found by. `7` and `"7"` are one id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Id<'t> {
+    /// A number, or a text that writes one as `Display` does.
+    Number(u64),
+    /// Any other text.
+    Text(Cow<'t, str>),
+}
+
+impl<'t> Id<'t> {
+    fn of(value: &Json<'t>) -> Option<Self> {
+        match value {
+            Json::Number(number) => Some(match number.as_u64() {
+                Some(number) => Self::Number(number),
+                None => Self::Text(Cow::Owned(number.to_string())),
+            }),
+            Json::Text(text) => Some(text.clone().into()),
+            _ => None,
+        }
+    }
+}
+
+impl<'t> From<Cow<'t, str>> for Id<'t> {
+    fn from(text: Cow<'t, str>) -> Self {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        match text.parse() {
+            Ok(number) if is_plain || text == "0" => Self::Number(number),
+            _ => Self::Text(text),
+        }
+    }
+}
+
+impl From<String> for Id<'_> {
+    fn from(text: String) -> Self {
+        Cow::<str>::Owned(text).into()
+    }
+}
+
+impl fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 /// Entries by their ids, in the order of the file.
 ///
 /// Holds the whole file's values; their words are those of its text.
 pub struct Keyed<'t> {
     path: &'t Path,
-    entries: Vec<(Cow<'t, str>, Json<'t>)>,
+    entries: Vec<(Id<'t>, Json<'t>)>,
 }
 
 impl<'t> Keyed<'t> {
@@ -46,7 +94,7 @@ impl<'t> Keyed<'t> {
 
     /// Its entries.
     #[must_use]
-    pub fn entries(&self) -> &[(Cow<'t, str>, Json<'t>)] {
+    pub fn entries(&self) -> &[(Id<'t>, Json<'t>)] {
         &self.entries
     }
 
@@ -80,7 +128,7 @@ impl<'t> Keyed<'t> {
                 Json::Object(members) if is_nested(&members) => {
                     let members = members.into_iter();
                     entries.extend(
-                        members.map(|(name, value)| (Cow::Owned(format!("{id}/{name}")), value)),
+                        members.map(|(name, value)| (Id::from(format!("{id}/{name}")), value)),
                     );
                 }
                 other => entries.push((id, other)),
@@ -95,13 +143,13 @@ impl<'t> Keyed<'t> {
     /// The entries of each id, ids in the order in which they come first.
     #[must_use]
     pub fn grouped(&self) -> Groups<'_, 't> {
-        let mut places: HashMap<&str, usize> = HashMap::with_capacity(self.entries.len());
+        let mut places: HashMap<&Id<'t>, usize> = HashMap::with_capacity(self.entries.len());
         let mut ids = Vec::new();
         let mut place_of = Vec::with_capacity(self.entries.len());
         for (id, _) in &self.entries {
             let place = *places.entry(id).or_insert(ids.len());
             if place == ids.len() {
-                ids.push(id.as_ref());
+                ids.push(id);
             }
             place_of.push(place);
         }
@@ -120,11 +168,11 @@ impl<'t> Keyed<'t> {
     /// # Errors
     ///
     /// If an id has two.
-    pub fn single(&self) -> Result<HashMap<&str, &Json<'t>>> {
+    pub fn single(&self) -> Result<HashMap<&Id<'t>, &Json<'t>>> {
         let mut single = HashMap::with_capacity(self.entries.len());
         for (id, value) in &self.entries {
             ensure!(
-                single.insert(id.as_ref(), value).is_none(),
+                single.insert(id, value).is_none(),
                 "{} has two entries for {id}: leave one",
                 self.path.display()
             );
@@ -135,18 +183,18 @@ impl<'t> Keyed<'t> {
 
 /// Entries of one id side by side.
 pub struct Groups<'k, 't> {
-    ids: Vec<&'k str>,
+    ids: Vec<&'k Id<'t>>,
     ends: Vec<usize>,
     entries: Vec<&'k Json<'t>>,
 }
 
 impl<'k, 't> Groups<'k, 't> {
     /// Each id with its entries.
-    pub fn iter(&self) -> impl Iterator<Item = (&'k str, &[&'k Json<'t>])> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'k Id<'t>, &[&'k Json<'t>])> {
         let ids = self.ids.iter().enumerate();
-        ids.map(|(place, id)| {
+        ids.map(|(place, &id)| {
             let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-            (*id, &self.entries[start..self.ends[place]])
+            (id, &self.entries[start..self.ends[place]])
         })
     }
 }
@@ -168,7 +216,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {name}"))
 }
 
-type Entries<'t> = Vec<(Cow<'t, str>, Json<'t>)>;
+type Entries<'t> = Vec<(Id<'t>, Json<'t>)>;
 
 fn parse(text: &str) -> Result<Entries<'_>> {
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -200,7 +248,10 @@ fn of_object(mut members: Members<'_>) -> Result<Entries<'_>> {
         if members.iter().any(|(name, _)| IDS.contains(&name.as_ref())) {
             return with_ids(vec![Json::Object(members)]);
         }
-        return Ok(members);
+        let members = members.into_iter();
+        return Ok(members
+            .map(|(name, value)| (Id::from(name), value))
+            .collect());
     };
     let (_, Json::List(list)) = members.swap_remove(annotations) else {
         return Ok(Vec::new());
@@ -211,8 +262,8 @@ fn of_object(mut members: Members<'_>) -> Result<Entries<'_>> {
     let Some((_, Json::List(images))) = images else {
         return Ok(entries);
     };
-    let ids = images.iter().filter_map(|image| image.get("id")?.words());
-    let order: HashMap<Cow<'_, str>, usize> = ids.enumerate().map(|(at, id)| (id, at)).collect();
+    let ids = images.iter().filter_map(|image| Id::of(image.get("id")?));
+    let order: HashMap<Id<'_>, usize> = ids.enumerate().map(|(at, id)| (id, at)).collect();
     entries.sort_by_cached_key(|(id, _)| order.get(id).copied().unwrap_or(usize::MAX));
     Ok(entries)
 }
@@ -220,7 +271,7 @@ fn of_object(mut members: Members<'_>) -> Result<Entries<'_>> {
 fn with_ids(list: Vec<Json<'_>>) -> Result<Entries<'_>> {
     let mut entries = Vec::with_capacity(list.len());
     for (number, value) in list.into_iter().enumerate() {
-        let id = IDS.iter().find_map(|name| value.get(name)?.words());
+        let id = IDS.iter().find_map(|name| Id::of(value.get(name)?));
         let Some(mut id) = id else {
             bail!(
                 "entry {}: it has no id; name it `{}`",
@@ -229,7 +280,7 @@ fn with_ids(list: Vec<Json<'_>>) -> Result<Entries<'_>> {
             );
         };
         if let Some(round) = value.get("round_id").and_then(Json::words) {
-            id = Cow::Owned(format!("{id}/{round}"));
+            id = Id::from(format!("{id}/{round}"));
         }
         entries.push((id, value));
     }
@@ -242,7 +293,7 @@ mod tests {
 
     fn ids(text: &str) -> Vec<String> {
         let entries = parse(text).unwrap();
-        entries.into_iter().map(|(id, _)| id.into_owned()).collect()
+        entries.into_iter().map(|(id, _)| id.to_string()).collect()
     }
 
     #[test]
@@ -257,6 +308,7 @@ mod tests {
         let coco = r#"{"images": [{"id": 2}, {"id": 1}],
             "annotations": [{"image_id": 1, "id": 9}, {"image_id": 2, "id": 8}]}"#;
         assert_eq!(ids(coco), ["2", "1"]);
+        assert_eq!(ids(r#"{"007": "one", "7": "two"}"#), ["007", "7"]);
         let rounds = r#"[{"image_id": 5, "round_id": 3}]"#;
         assert_eq!(ids(rounds), ["5/3"]);
     }

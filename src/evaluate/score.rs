@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::cider::{Captioned, cider};
 use super::json::Json;
-use super::keyed::{Groups, Keyed, read_text};
+use super::keyed::{Groups, Id, Keyed, read_text};
 use super::ranking::{Depth, Segment, mwap, ndcg, roc_auc};
 use super::vqa::{PersonsAnswer, VqaRules, vqa_accuracy};
 use super::wordnet::WordNet;
@@ -161,7 +161,7 @@ struct Pairs<'k> {
 }
 
 struct Pair<'k> {
-    id: &'k str,
+    id: &'k Id<'k>,
     prediction: &'k Json<'k>,
     references: &'k [&'k Json<'k>],
 }
@@ -187,7 +187,7 @@ impl<'k> Pairs<'k> {
         }
         let files = [predictions.path(), references.path()];
         let mut all = predictions.entries().iter();
-        if let Some((stray, _)) = all.find(|(id, _)| found.contains_key(id.as_ref())) {
+        if let Some((stray, _)) = all.find(|(id, _)| found.contains_key(id)) {
             let [predictions, references] = files.map(Path::display);
             bail!("{predictions} has {stray}, which {references} has no reference for");
         }
@@ -222,7 +222,7 @@ impl<'k> Pairs<'k> {
     }
 
     fn scored(&self, score: f64, scores: Vec<f64>) -> Score {
-        let ids = self.pairs.iter().map(|pair| pair.id.to_owned());
+        let ids = self.pairs.iter().map(|pair| pair.id.to_string());
         Score {
             score,
             count: self.pairs.len(),

@@ -60,7 +60,7 @@ pub fn read_torch(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let is_zip = (&file).read_exact(&mut start).is_ok() && start == ZIP_START;
     if !is_zip {
         let bytes = read_head(path).map_err(content)?;
-        return Err(content(match Values::read(&bytes) {
+        return Err(content(match pickle::read(&bytes) {
             Err(cause) => cause,
             Ok(_) => "it has the form of PyTorch before 1.6: save it again".to_owned(),
         }));
@@ -114,7 +114,7 @@ impl Archive {
             return Err("its numbers are big-endian".to_owned());
         }
         let pickle = self.entry(&format!("{}data.pkl", self.folder), MAX_PICKLE_BYTES)?;
-        let (values, root) = Values::read(&pickle)?;
+        let (values, root) = pickle::read(&pickle)?;
         let mut tensors = BTreeMap::new();
         for (name, plan) in state(&values, root)? {
             let mut plain = name.clone();

@@ -6,133 +6,32 @@
 //! ([`Global`]); any other is refused by its name, before its arguments are looked at. Instructions
 //! are those of protocols 2 to 5 (CPython `Lib/pickletools.py`).
 
+mod cursor;
+mod value;
+
 use std::collections::HashMap;
 
-/// The number of a value in [`Values`].
-pub(super) type Id = usize;
-
-/// Everything a pickle made. Containers hold numbers of other values, so that one which holds
-/// itself does no harm.
-pub(super) struct Values {
-    values: Vec<Value>,
-}
-
-/// A value of a pickle.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    Sequence(Vec<Id>),
-    Dictionary(Vec<(Id, Id)>),
-    Global(Global),
-    Storage(Storage),
-    Tensor(TensorPlan),
-}
-
-/// What a pickle may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Global {
-    OrderedDictionary,
-    RebuildTensor,
-    RebuildParameter,
-    Size,
-    Storage(Number),
-}
-
-/// The type of a storage's numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Number {
-    F64,
-    F32,
-    F16,
-    Bf16,
-    I64,
-    I32,
-    I16,
-    I8,
-    U8,
-    Bool,
-}
-
-/// Numbers kept in an entry of the archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Storage {
-    pub(super) number: Number,
-    /// The entry's name behind `data/`.
-    pub(super) key: String,
-    pub(super) count: usize,
-}
-
-/// A tensor, still unread.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TensorPlan {
-    pub(super) storage: Storage,
-    pub(super) offset: usize,
-    pub(super) shape: Vec<usize>,
-    pub(super) strides: Vec<usize>,
-}
+use cursor::Cursor;
+pub(super) use value::{Global, Id, Number, Storage, TensorPlan, Value, Values};
 
 /// What is wrong with a pickle, as words.
 pub(super) type Outcome<T> = Result<T, String>;
 
-impl Values {
-    /// Reads a pickle and gives the number of what it stands for.
-    pub(super) fn read(bytes: &[u8]) -> Outcome<(Self, Id)> {
-        let mut machine = Machine {
-            bytes,
-            at: 0,
-            stack: Vec::new(),
-            marks: Vec::new(),
-            memo: HashMap::new(),
-            values: Self { values: Vec::new() },
-        };
-        let root = machine.run()?;
-        Ok((machine.values, root))
-    }
-
-    pub(super) fn get(&self, id: Id) -> &Value {
-        &self.values[id]
-    }
-
-    fn add(&mut self, value: Value) -> Id {
-        self.values.push(value);
-        self.values.len() - 1
-    }
-}
-
-impl Global {
-    fn named(module: &str, name: &str) -> Outcome<Self> {
-        let storage = |number| Ok(Self::Storage(number));
-        match (module, name) {
-            ("collections", "OrderedDict") => Ok(Self::OrderedDictionary),
-            ("torch._utils", "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
-            ("torch", "Size") => Ok(Self::Size),
-            ("torch", "DoubleStorage") => storage(Number::F64),
-            ("torch", "FloatStorage") => storage(Number::F32),
-            ("torch", "HalfStorage") => storage(Number::F16),
-            ("torch", "BFloat16Storage") => storage(Number::Bf16),
-            ("torch", "LongStorage") => storage(Number::I64),
-            ("torch", "IntStorage") => storage(Number::I32),
-            ("torch", "ShortStorage") => storage(Number::I16),
-            ("torch", "CharStorage") => storage(Number::I8),
-            ("torch", "ByteStorage") => storage(Number::U8),
-            ("torch", "BoolStorage") => storage(Number::Bool),
-            _ => Err(format!(
-                "its pickle asks for `{module}.{name}`, which no tensor needs: nothing of it was \
-                 run; save the weights as safetensors, or as a plain dictionary of tensors"
-            )),
-        }
-    }
+/// Reads a pickle and gives the number of what it stands for.
+pub(super) fn read(bytes: &[u8]) -> Outcome<(Values, Id)> {
+    let mut machine = Machine {
+        from: Cursor::new(bytes),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        values: Values::default(),
+    };
+    let root = machine.run()?;
+    Ok((machine.values, root))
 }
 
 struct Machine<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    from: Cursor<'a>,
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
@@ -142,12 +41,12 @@ struct Machine<'a> {
 impl Machine<'_> {
     fn run(&mut self) -> Outcome<Id> {
         loop {
-            let place = self.at;
-            let code = self.byte()?;
+            let place = self.from.at;
+            let code = self.from.byte()?;
             match code {
                 b'.' => return self.pop(),
-                0x80 => drop(self.byte()?),  // protocol
-                0x95 => drop(self.take(8)?), // frame
+                0x80 => drop(self.from.byte()?),  // protocol
+                0x95 => drop(self.from.take(8)?), // frame
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => drop(self.pop()?),
                 b'1' => drop(self.pop_mark()?),
@@ -162,51 +61,51 @@ impl Machine<'_> {
                 0x88 => self.push(Value::Bool(true)),
                 0x89 => self.push(Value::Bool(false)),
                 b'J' => {
-                    let value = i32::from_le_bytes(self.array()?);
+                    let value = i32::from_le_bytes(self.from.array()?);
                     self.push(Value::Int(value.into()));
                 }
                 b'K' => {
-                    let value = self.byte()?;
+                    let value = self.from.byte()?;
                     self.push(Value::Int(value.into()));
                 }
                 b'M' => {
-                    let value = u16::from_le_bytes(self.array()?);
+                    let value = u16::from_le_bytes(self.from.array()?);
                     self.push(Value::Int(value.into()));
                 }
                 0x8a => {
-                    let length = usize::from(self.byte()?);
+                    let length = usize::from(self.from.byte()?);
                     self.long(length)?;
                 }
                 0x8b => {
-                    let length = self.length4()?;
+                    let length = self.from.length4()?;
                     self.long(length)?;
                 }
                 b'G' => {
-                    let value = f64::from_be_bytes(self.array()?);
+                    let value = f64::from_be_bytes(self.from.array()?);
                     self.push(Value::Float(value));
                 }
                 b'X' | b'T' => {
-                    let length = self.length4()?;
+                    let length = self.from.length4()?;
                     self.text(length)?;
                 }
                 0x8c | b'U' => {
-                    let length = usize::from(self.byte()?);
+                    let length = usize::from(self.from.byte()?);
                     self.text(length)?;
                 }
                 0x8d => {
-                    let length = self.length8()?;
+                    let length = self.from.length8()?;
                     self.text(length)?;
                 }
                 b'B' => {
-                    let length = self.length4()?;
+                    let length = self.from.length4()?;
                     self.raw(length)?;
                 }
                 b'C' => {
-                    let length = usize::from(self.byte()?);
+                    let length = usize::from(self.from.byte()?);
                     self.raw(length)?;
                 }
                 0x8e | 0x96 => {
-                    let length = self.length8()?;
+                    let length = self.from.length8()?;
                     self.raw(length)?;
                 }
                 b']' | b')' | 0x8f => self.push(Value::Sequence(Vec::new())),
@@ -244,19 +143,19 @@ impl Machine<'_> {
                     self.extend_dictionary(items)?;
                 }
                 b'h' => {
-                    let key = u32::from(self.byte()?);
+                    let key = u32::from(self.from.byte()?);
                     self.recall(key)?;
                 }
                 b'j' => {
-                    let key = u32::from_le_bytes(self.array()?);
+                    let key = u32::from_le_bytes(self.from.array()?);
                     self.recall(key)?;
                 }
                 b'q' => {
-                    let key = u32::from(self.byte()?);
+                    let key = u32::from(self.from.byte()?);
                     self.memorise(key)?;
                 }
                 b'r' => {
-                    let key = u32::from_le_bytes(self.array()?);
+                    let key = u32::from_le_bytes(self.from.array()?);
                     self.memorise(key)?;
                 }
                 0x94 => {
@@ -264,8 +163,8 @@ impl Machine<'_> {
                     self.memorise(key)?;
                 }
                 b'c' => {
-                    let module = self.line()?;
-                    let name = self.line()?;
+                    let module = self.from.line()?;
+                    let name = self.from.line()?;
                     self.push(Value::Global(Global::named(&module, &name)?));
                 }
                 0x93 => {
@@ -280,14 +179,14 @@ impl Machine<'_> {
                 }
                 b'R' | 0x81 => {
                     let (arguments, callee) = (self.pop()?, self.pop()?);
-                    let value = self.call(callee, arguments)?;
+                    let value = self.values.call(callee, arguments)?;
                     self.push(value);
                 }
                 // Sets attributes of a dictionary, which are no entries of it.
                 b'b' => drop(self.pop()?),
                 b'Q' => {
                     let id = self.pop()?;
-                    let storage = self.storage(id)?;
+                    let storage = self.values.storage(id)?;
                     self.push(Value::Storage(storage));
                 }
                 _ => {
@@ -319,57 +218,21 @@ impl Machine<'_> {
         Ok(self.stack.split_off(mark))
     }
 
-    fn take(&mut self, count: usize) -> Outcome<&[u8]> {
-        let end = self.at.checked_add(count);
-        let found = end.and_then(|end| self.bytes.get(self.at..end));
-        let found = found.ok_or("its pickle ends early")?;
-        self.at += count;
-        Ok(found)
-    }
-
-    fn byte(&mut self) -> Outcome<u8> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn array<const N: usize>(&mut self) -> Outcome<[u8; N]> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    fn length4(&mut self) -> Outcome<usize> {
-        Ok(u32::from_le_bytes(self.array()?) as usize)
-    }
-
-    fn length8(&mut self) -> Outcome<usize> {
-        let length = u64::from_le_bytes(self.array()?);
-        usize::try_from(length).map_err(|_| "its pickle ends early".to_owned())
-    }
-
-    fn line(&mut self) -> Outcome<String> {
-        let rest = &self.bytes[self.at..];
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        let end = end.ok_or("its pickle ends early")?;
-        let line = String::from_utf8_lossy(&rest[..end]).into_owned();
-        self.at += end + 1;
-        Ok(line)
-    }
-
     fn text(&mut self, length: usize) -> Outcome<()> {
-        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
+        let text = String::from_utf8_lossy(self.from.take(length)?).into_owned();
         self.push(Value::Text(text));
         Ok(())
     }
 
     fn raw(&mut self, length: usize) -> Outcome<()> {
-        let bytes = self.take(length)?.to_vec();
+        let bytes = self.from.take(length)?.to_vec();
         self.push(Value::Bytes(bytes));
         Ok(())
     }
 
     /// A whole number of any length; those that are no 64-bit number are nothing we count with.
     fn long(&mut self, length: usize) -> Outcome<()> {
-        let bytes = self.take(length)?;
+        let bytes = self.from.take(length)?;
         let is_negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
         let mut wide = [if is_negative { 0xff } else { 0 }; 8];
         let value = if length <= 8 {
@@ -399,7 +262,7 @@ impl Machine<'_> {
     }
 
     fn extend_sequence(&mut self, items: Vec<Id>) -> Outcome<()> {
-        match self.stack.last().map(|top| &mut self.values.values[*top]) {
+        match self.stack.last().map(|top| self.values.get_mut(*top)) {
             Some(Value::Sequence(sequence)) => sequence.extend(items),
             _ => return Err("its pickle is damaged: items for no list".to_owned()),
         }
@@ -407,84 +270,11 @@ impl Machine<'_> {
     }
 
     fn extend_dictionary(&mut self, items: Vec<(Id, Id)>) -> Outcome<()> {
-        match self.stack.last().map(|top| &mut self.values.values[*top]) {
+        match self.stack.last().map(|top| self.values.get_mut(*top)) {
             Some(Value::Dictionary(dictionary)) => dictionary.extend(items),
             _ => return Err("its pickle is damaged: entries for no dictionary".to_owned()),
         }
         Ok(())
-    }
-
-    fn sequence(&self, id: Id) -> Outcome<&[Id]> {
-        match self.values.get(id) {
-            Value::Sequence(items) => Ok(items),
-            _ => Err("its pickle is damaged: no list where one belongs".to_owned()),
-        }
-    }
-
-    fn size(&self, id: Id) -> Outcome<usize> {
-        match self.values.get(id) {
-            Value::Int(value) => usize::try_from(*value).ok(),
-            _ => None,
-        }
-        .ok_or_else(|| "its pickle is damaged: a size that is none".to_owned())
-    }
-
-    fn sizes(&self, id: Id) -> Outcome<Vec<usize>> {
-        self.sequence(id)?.iter().map(|id| self.size(*id)).collect()
-    }
-
-    fn call(&self, callee: Id, arguments: Id) -> Outcome<Value> {
-        let Value::Global(global) = self.values.get(callee) else {
-            return Err("its pickle calls what is no function".to_owned());
-        };
-        let arguments = self.sequence(arguments)?;
-        match (global, arguments) {
-            (Global::OrderedDictionary, []) => Ok(Value::Dictionary(Vec::new())),
-            (Global::OrderedDictionary, [entries, ..]) => {
-                let mut items = Vec::new();
-                for entry in self.sequence(*entries)? {
-                    let [key, value] = self.sequence(*entry)? else {
-                        return Err("its pickle is damaged: an entry that is no pair".to_owned());
-                    };
-                    items.push((*key, *value));
-                }
-                Ok(Value::Dictionary(items))
-            }
-            (Global::Size, [sizes, ..]) => Ok(Value::Sequence(self.sequence(*sizes)?.to_vec())),
-            (Global::RebuildParameter, [tensor, ..]) => Ok(self.values.get(*tensor).clone()),
-            (Global::RebuildTensor, [storage, offset, shape, strides, ..]) => {
-                let Value::Storage(storage) = self.values.get(*storage) else {
-                    return Err("its pickle is damaged: a tensor without numbers".to_owned());
-                };
-                Ok(Value::Tensor(TensorPlan {
-                    storage: storage.clone(),
-                    offset: self.size(*offset)?,
-                    shape: self.sizes(*shape)?,
-                    strides: self.sizes(*strides)?,
-                }))
-            }
-            _ => Err(format!(
-                "its pickle is damaged: {global:?} without arguments"
-            )),
-        }
-    }
-
-    /// The storage of a persistent id `('storage', type, key, device, count)`.
-    fn storage(&self, id: Id) -> Outcome<Storage> {
-        let parts = self.sequence(id)?;
-        if let [word, kind, key, _, count] = parts
-            && let Value::Text(word) = self.values.get(*word)
-            && let Value::Global(Global::Storage(number)) = self.values.get(*kind)
-            && let Value::Text(key) = self.values.get(*key)
-            && word == "storage"
-        {
-            return Ok(Storage {
-                number: *number,
-                key: key.clone(),
-                count: self.size(*count)?,
-            });
-        }
-        Err("its pickle is damaged: a storage without type, key and count".to_owned())
     }
 }
 
@@ -502,7 +292,7 @@ mod tests {
     use super::*;
 
     fn error(bytes: &[u8]) -> String {
-        Values::read(bytes).err().unwrap_or_default()
+        read(bytes).err().unwrap_or_default()
     }
 
     #[test]
@@ -527,7 +317,7 @@ mod tests {
     fn dictionaries_and_numbers_are_read() {
         // {'a': [1, -2, 1.5, None, True], 'b': ()}, with the list filled after it was stored.
         let bytes = b"\x80\x02}q\x00(X\x01\x00\x00\x00a]q\x01(K\x01J\xfe\xff\xff\xffG\x3f\xf8\x00\x00\x00\x00\x00\x00N\x88eX\x01\x00\x00\x00b)u.";
-        let (values, root) = Values::read(bytes).unwrap();
+        let (values, root) = read(bytes).unwrap();
         let Value::Dictionary(entries) = values.get(root) else {
             panic!("{:?}", values.get(root));
         };
@@ -558,7 +348,7 @@ mod tests {
                 0..64,
             ),
         ) {
-            let _ = Values::read(&bytes);
+            let _ = read(&bytes);
         }
     }
 }
