@@ -265,6 +265,12 @@ pub struct CrossAttentionConfig {
     /// included. False, our rule: such text attends to nothing.
     #[serde(default)]
     pub text_before_images_averages_all: bool,
+    /// Compatibility with OpenFlamingo where the model itself writes an `<image>`: all rows that are
+    /// written together count images anew from there, so that a row which wrote one goes on with
+    /// the prompt's first picture and the others with none. False, our rule: what is written
+    /// belongs to the prompt's last image.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub written_images_restart_count: bool,
     /// Latents are mapped to the language model's width once, and the blocks read the result. Not
     /// so in OpenFlamingo; the paper's parameter counts have keys and values of that width.
     #[serde(default, skip_serializing_if = "is_false")]

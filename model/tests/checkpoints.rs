@@ -42,6 +42,12 @@ fn a_dictionary_of_tensors_is_read() {
 }
 
 #[test]
+fn a_directory_is_found_where_a_record_is_as_long_as_what_follows_it() {
+    let tensors = read_torch(&golden("name_of_21_characters.pt")).unwrap();
+    assert_is_the_recorded_state(&tensors);
+}
+
+#[test]
 fn of_a_training_checkpoint_the_model_is_read_without_its_wrappers_name() {
     let tensors = read_torch(&golden("training.pt")).unwrap();
     assert_is_the_recorded_state(&tensors);

@@ -280,3 +280,26 @@ fn options_that_contradict_are_named() {
             .is_empty()
     );
 }
+
+#[test]
+fn a_written_image_changes_what_other_rows_see_only_as_the_reference_has_it() {
+    let seen = |changes: &str, beside: u32| {
+        let model = model(changes);
+        let pixels = pictures(3, 2);
+        let (mut continuation, _) = Continuation::start(&model, &prompts(), Some(&pixels)).unwrap();
+        continuation
+            .advance(&[vec![4], vec![beside], vec![4]])
+            .unwrap();
+        let scores = continuation.advance(&[vec![5], vec![5], vec![5]]).unwrap();
+        log_probabilities(&scores).unwrap()
+    };
+    let ours = ["", "cross_attention.attend = 'all_previous'"];
+    for changes in ours {
+        assert_eq!(seen(changes, IMAGE)[0], seen(changes, 4)[0], "{changes}");
+    }
+    let restarts = "cross_attention.written_images_restart_count = true";
+    assert_eq!(seen(restarts, 4), seen("", 4));
+    // The first row goes on without a picture, as the third always did.
+    assert_ne!(seen(restarts, IMAGE)[0], seen("", IMAGE)[0]);
+    assert_eq!(seen(restarts, IMAGE)[2], seen("", IMAGE)[2]);
+}

@@ -108,6 +108,7 @@ pub(crate) fn cross_attention(config: &Value) -> (CrossAttentionConfig, [usize; 
         },
         // The recorded outputs have it.
         text_before_images_averages_all: true,
+        written_images_restart_count: true,
         reads_text_width: false,
         initial_gate: 0.0,
     };

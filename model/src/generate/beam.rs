@@ -19,6 +19,8 @@ struct Search {
     ended: Vec<Ended>,
     /// Tokens of the prompt and of the padding before it: they count as length.
     before: usize,
+    /// No open beam is likely to become better than the worst of enough ended ones.
+    is_over: bool,
 }
 
 #[derive(Clone)]
@@ -59,8 +61,11 @@ pub(super) fn beam_search(
         for (place, search) in searches.iter_mut().enumerate() {
             let rows = place * rows_per_prompt..(place + 1) * rows_per_prompt;
             let chosen = search.step(&mut scores[rows.clone()], &tokens, options);
-            if chosen.is_empty() {
+            if search.is_over {
                 results[search.prompt] = Some(search.best(options));
+                // `transformers` reads the last tokens of an ended search beside the others.
+                let last: Vec<u32> = chosen.iter().map(|(_, token)| *token).collect();
+                continuation.read_beside(&last);
                 continue;
             }
             going_on.push(place);
@@ -111,11 +116,12 @@ impl Search {
             open: vec![beam],
             ended: Vec::new(),
             before,
+            is_over: false,
         }
     }
 
     /// Extends the open beams by the scores behind each, and gives for each new open beam the row
-    /// it came from and its token; nothing where the search is over.
+    /// it came from and its token.
     fn step(
         &mut self,
         scores: &mut [Vec<f32>],
@@ -170,14 +176,12 @@ impl Search {
         }
         self.open = open;
         let length = self.before + self.open.first().map_or(0, |beam| beam.tokens.len());
-        if self.is_over(best, length, options) {
-            return Vec::new();
-        }
+        self.is_over = self.has_best(best, length, options);
         origins
     }
 
     /// Whether no open beam is likely to become better than the worst of enough ended ones.
-    fn is_over(&self, best: f32, length: usize, options: &GenerateOptions) -> bool {
+    fn has_best(&self, best: f32, length: usize, options: &GenerateOptions) -> bool {
         let worst = self.ended.iter().map(|ended| ended.score);
         let worst = worst.fold(f64::INFINITY, f64::min);
         let attainable = f64::from(best) / (length as f64).powf(options.length_penalty);

@@ -21,8 +21,10 @@ use crate::{Error, Result};
 pub struct Continuation<'m> {
     model: &'m Flamingo,
     media: Option<Media>,
-    /// For each prompt the image its last token belongs to, among those of `media`.
+    /// For each row the image its next token belongs to, among those of `media`.
     image_index: Vec<u8>,
+    /// Whether the next tokens count images anew (`written_images_restart_count`).
+    restarts_count: bool,
     /// Padding before each row.
     padding: Vec<usize>,
     rows_per_prompt: usize,
@@ -98,6 +100,7 @@ impl<'m> Continuation<'m> {
             model,
             media,
             image_index,
+            restarts_count: false,
             padding,
             rows_per_prompt: 1,
             caches,
@@ -116,6 +119,7 @@ impl<'m> Continuation<'m> {
             model: self.model,
             media: self.media.clone(),
             image_index: self.image_index.clone(),
+            restarts_count: self.restarts_count,
             padding: self.padding.clone(),
             rows_per_prompt: self.rows_per_prompt,
             caches: caches.collect::<Result<_>>()?,
@@ -149,6 +153,7 @@ impl<'m> Continuation<'m> {
                 found: format!("{} rows", tokens.len()),
             });
         }
+        let index = self.image_index_of(tokens);
         let language = self.model.language();
         let positions = language.positions(self.seen, length, &self.padding)?;
         let tokens = Tensor::from_vec(tokens.concat(), (self.rows(), length), &Device::Cpu)?;
@@ -157,10 +162,8 @@ impl<'m> Continuation<'m> {
             .media
             .as_ref()
             .map(|media| -> Result<_> {
-                let index = self.image_index.iter();
-                let index: Vec<Vec<u8>> = index
-                    .map(|index| vec![*index; rows_per_media * length])
-                    .collect();
+                let prompts = index.chunks(rows_per_media);
+                let index: Vec<Vec<u8>> = prompts.map(<[Vec<u8>]>::concat).collect();
                 Ok(Attended {
                     media,
                     mask: self.model.mask(&index, media.images())?,
@@ -177,6 +180,30 @@ impl<'m> Continuation<'m> {
         language.logits(&hidden)
     }
 
+    /// Takes note of tokens that the reference would read together with the next ones, but whose
+    /// row is not among ours any more.
+    pub(crate) fn read_beside(&mut self, tokens: &[u32]) {
+        let gated = &self.model.config().cross_attention;
+        let image = self.model.special_tokens().image;
+        self.restarts_count |= gated.written_images_restart_count && tokens.contains(&image);
+    }
+
+    /// The images that further tokens of each row belong to.
+    fn image_index_of(&mut self, tokens: &[Vec<u32>]) -> Vec<Vec<u8>> {
+        for row in tokens {
+            self.read_beside(row);
+        }
+        if std::mem::take(&mut self.restarts_count) {
+            let image = self.model.special_tokens().image;
+            let rows = tokens.iter().map(|row| last_image_before(row, image));
+            let rows: Vec<Vec<u8>> = rows.collect();
+            self.image_index = rows.iter().filter_map(|row| row.last().copied()).collect();
+            return rows;
+        }
+        let rows = self.image_index.iter().zip(tokens);
+        rows.map(|(index, row)| vec![*index; row.len()]).collect()
+    }
+
     /// Makes `count` rows of each prompt's only row, one behind the other.
     ///
     /// # Errors
@@ -186,6 +213,7 @@ impl<'m> Continuation<'m> {
             .flat_map(|row| std::iter::repeat_n(row, count))
             .collect();
         self.reorder(&rows)?;
+        self.image_index = rows.iter().map(|row| self.image_index[*row]).collect();
         self.rows_per_prompt *= count;
         Ok(())
     }
@@ -204,6 +232,8 @@ impl<'m> Continuation<'m> {
             *cache = cache.select(&places)?;
         }
         self.padding = rows.iter().map(|row| self.padding[*row]).collect();
+        // Rows of a prompt belong to one image, or, where they restart their count, stay with what
+        // was counted in their place, as OpenFlamingo's do.
         Ok(())
     }
 
@@ -216,22 +246,21 @@ impl<'m> Continuation<'m> {
         let rows = prompts
             .iter()
             .flat_map(|prompt| prompt * count..(prompt + 1) * count);
-        self.reorder(&rows.collect::<Vec<_>>())?;
+        let rows: Vec<usize> = rows.collect();
+        self.reorder(&rows)?;
+        self.image_index = rows.iter().map(|row| self.image_index[*row]).collect();
         let places = indices(prompts)?;
         if let Some(media) = &self.media {
             self.media = Some(media.select(&places)?);
         }
-        self.image_index = prompts
-            .iter()
-            .map(|prompt| self.image_index[*prompt])
-            .collect();
         Ok(())
     }
 }
 
 /// Where a token sees only its own image, further tokens need only the prompt's last one.
 fn own_image_only(model: &Flamingo, media: Media, last: Vec<u8>) -> Result<(Media, Vec<u8>)> {
-    if model.config().cross_attention.attend != Attend::Own || media.images() == 1 {
+    let gated = &model.config().cross_attention;
+    if gated.attend != Attend::Own || gated.written_images_restart_count || media.images() == 1 {
         return Ok((media, last));
     }
     let images: Vec<usize> = last

@@ -12,6 +12,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::{Error, Result};
@@ -93,7 +94,13 @@ struct Archive {
 impl Archive {
     fn open(file: File) -> Outcome<Self> {
         let file_bytes = file.metadata().map_err(|error| error.to_string())?.len();
-        let zip = ZipArchive::new(BufReader::new(file)).map_err(|error| error.to_string())?;
+        // PyTorch ends every archive with zip64 records. A reader that looks for the directory by
+        // its size takes their length, 76 bytes, for that of the first entry where both agree.
+        let config = Config {
+            archive_offset: ArchiveOffset::Known(0),
+        };
+        let zip = ZipArchive::with_config(config, BufReader::new(file));
+        let zip = zip.map_err(|error| error.to_string())?;
         let folder = {
             let mut names = zip.file_names().flatten();
             names.find_map(|name| name.strip_suffix("data.pkl").map(str::to_owned))

@@ -31,6 +31,9 @@ def state(prefix="", gated="lang_encoder.transformer.blocks.1.gated_cross_attn_l
 
 
 torch.save(state(), "plain.pt")
+# The archive's entries are called after the file: the first one's record is as long as what stands
+# between directory and end, 76 bytes.
+torch.save(state(), "name_of_21_characters.pt")
 optimizer = {"state": {0: {"step": torch.tensor(2.0), "exp_avg": latents}}, "param_groups": [
     {"lr": 1e-4, "betas": (0.9, 0.999), "amsgrad": False, "maximize": None, "params": [0]}]}
 first = "lang_encoder.gated_cross_attn_layers.1"
