@@ -197,6 +197,37 @@ fn a_run_starts_from_the_weights_of_another_and_trains_only_what_it_names() {
 }
 
 #[test]
+fn updates_of_low_rank_are_trained_beside_weights_that_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let start = format!("initial.model={}", first_run().display());
+    let lora = "model.language.lora={ rank = 2, alpha = 4 }";
+    train(
+        &run,
+        &["run.steps=3", &start, lora, "train.trainable=['lora']"],
+    );
+    let weights = |run: &Path| {
+        let path = run.join("checkpoint/model.safetensors");
+        m3w::model::read_weights(&path).unwrap()
+    };
+    let (before, after) = (weights(first_run()), weights(&run));
+    for (name, tensor) in &after {
+        let values = |tensor: &candle_core::Tensor| {
+            let tensor = tensor.flatten_all().unwrap();
+            tensor.to_vec1::<f32>().unwrap()
+        };
+        match before.get(name) {
+            Some(old) => assert_eq!(values(tensor), values(old), "{name}"),
+            None => assert!(values(tensor).iter().any(|value| *value != 0.0), "{name}"),
+        }
+    }
+    // Queries, keys and values of two layers, two factors each.
+    assert_eq!(after.len() - before.len(), 2 * 3 * 2);
+    let message = refused(&folder.path().join("other"), &["train.trainable=['lora']"]);
+    assert!(message.contains("[model.language.lora]"), "{message}");
+}
+
+#[test]
 fn a_model_that_does_not_fit_is_not_started_from() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

@@ -32,7 +32,7 @@ pub use step::{StepReport, Trainer};
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Which parts are trained. The paper trains the default, on pretrained encoders and language
-    /// models; a model that starts from nothing must train all five.
+    /// models; a model that starts from nothing must train the first five groups, all but `lora`.
     pub trainable: Vec<Group>,
     /// Learning rate after the warm-up.
     pub learning_rate: f64,

@@ -65,6 +65,15 @@ impl Trainer {
     /// The configuration makes no sense.
     pub fn new(model: Flamingo, config: TrainConfig) -> Result<Self> {
         config.validate()?;
+        let has_updates = model.config().language.lora.is_some();
+        if config.trainable.contains(&Group::Lora) && !has_updates {
+            return Err(Error::Setting {
+                setting: "train.trainable".to_owned(),
+                found: "lora".to_owned(),
+                must: "the model has no updates of low rank: say which in [model.language.lora]"
+                    .to_owned(),
+            });
+        }
         let model = model.with_trainable(&config.trainable)?;
         let optimizer = AdamW::new(model.variables());
         Ok(Self {
