@@ -56,6 +56,7 @@ mod media;
 mod memory;
 mod ops;
 mod preprocess;
+mod recomputed;
 mod resampler;
 mod score;
 mod tensor_file;

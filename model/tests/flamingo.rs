@@ -236,6 +236,49 @@ fn frozen_parts_stay_and_of_the_embeddings_only_two_rows_move() {
     }
 }
 
+#[test]
+fn layers_that_are_computed_again_give_the_same_bits() {
+    let train = |gradient_checkpointing| TrainConfig {
+        trainable: vec![
+            Group::Vision,
+            Group::Resampler,
+            Group::GatedXattn,
+            Group::Embeddings,
+        ],
+        gradient_checkpointing,
+        learning_rate: 1e-2,
+        warmup_steps: 0,
+        ..TrainConfig::default()
+    };
+    for changes in [
+        "cross_attention.every = 1\ncross_attention.placement = 'first'",
+        "cross_attention.every = 2\nlanguage.relative_positions = true",
+        "language.alibi_bias_max = 8.0\nlanguage.parallel_residual = true",
+    ] {
+        let model = || open_model(&config(changes));
+        let mut kept = Trainer::new(model(), train(false)).unwrap();
+        let mut again = Trainer::new(model(), train(true)).unwrap();
+        let inputs = batch(&[&ROW, &[1, 5, 6, IMAGE, 8, 7, IMAGE, 5, END]], 2, 0);
+        for _ in 0..3 {
+            let report = kept.step(&[(&inputs, 1.0)]).unwrap();
+            assert_eq!(again.step(&[(&inputs, 1.0)]).unwrap(), report, "{changes}");
+        }
+        for (name, tensor) in kept.model().parameters() {
+            let other = &again.model().parameters()[name];
+            assert_eq!(values(tensor), values(other), "{changes}: {name}");
+        }
+    }
+    let whole = TrainConfig {
+        trainable: vec![Group::Language],
+        ..train(true)
+    };
+    let message = whole.validate().unwrap_err().to_string();
+    assert!(
+        message.contains("train.gradient_checkpointing"),
+        "{message}"
+    );
+}
+
 fn scratch_training() -> TrainConfig {
     TrainConfig {
         trainable: Group::ALL[..5].to_vec(),

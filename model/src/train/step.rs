@@ -30,7 +30,8 @@ pub(crate) type Gradients = BTreeMap<String, Vec<f32>>;
 /// A model in training.
 ///
 /// Memory: the model once, two numbers of optimiser state for each trained one, one gradient for
-/// each trained number, and the graph of one batch at a time.
+/// each trained number, and the graph of one batch at a time; with gradient checkpointing the graph holds one number for
+/// each channel of a token in each layer of the language model, and all of them in one layer.
 pub struct Trainer {
     pub(super) model: Flamingo,
     pub(super) config: TrainConfig,
@@ -74,7 +75,10 @@ impl Trainer {
                     .to_owned(),
             });
         }
-        let model = model.with_trainable(&config.trainable)?;
+        let mut model = model.with_trainable(&config.trainable)?;
+        if config.gradient_checkpointing {
+            model = model.recomputing();
+        }
         let optimizer = AdamW::new(model.variables());
         Ok(Self {
             model,
