@@ -353,6 +353,35 @@ fn two_processes_are_one_with_twice_the_batch() {
 }
 
 #[test]
+fn a_share_of_the_documents_is_evaluated_on_and_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let share = ["run.evaluate_share=0.5", "run.evaluate_every=1"];
+    let rows = [
+        "loader.batch_size=1",
+        "loader.epochs=1",
+        "run.steps=1000",
+        "run.evaluate_batches=1000",
+    ];
+    train(&run, &[&share[..], &rows].concat());
+    let evaluations = lines(&run.join("evaluation.jsonl"));
+    assert!(evaluations[0]["losses"]["data"].as_f64().unwrap() > 0.0);
+    let steps = lines(&run.join("metrics.jsonl")).len();
+    let corpus = Manifest::load(shared_corpus()).unwrap();
+    let all: u64 = corpus.sequences.iter().map(|entry| entry.rows).sum();
+    assert!(steps > 0 && (steps as u64) < all, "{steps} of {all}");
+    let other = folder.path().join("other");
+    let message = refused(&other, &["run.evaluate_share=0.5"]);
+    assert!(message.contains("run.evaluate_every"), "{message}");
+    let message = refused(&other, &["run.evaluate_share=0.9", "run.evaluate_every=1"]);
+    assert!(message.contains("0 to 0.5"), "{message}");
+    let corpus = shared_corpus().display().to_string();
+    let evaluation = format!("evaluation=[{{name='data', path='{corpus}'}}]");
+    let message = refused(&other, &[&share[..], &[&evaluation]].concat());
+    assert!(message.contains("give it another"), "{message}");
+}
+
+#[test]
 fn a_report_shows_losses_gates_speed_and_what_was_said() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
