@@ -90,6 +90,7 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
     let launch = &options.launch;
     let mut file = options.file.clone();
     file.loader.share = launch.share();
+    file.loader.part = file.run.trained_part()?;
     let datasets = datasets(&file.loader, &file.datasets, options.data.as_deref())?;
     let (tokenizer, tokenizer_bytes) = tokenizer_of(&datasets)?;
     if file.initial.model.is_none() {

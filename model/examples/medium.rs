@@ -1,9 +1,9 @@
 //! Measures the medium configuration, for a comparison with other implementations of the same work.
 //!
-//! `cargo run --release -p m3w-model --example medium -- forward|vision|perceiver|generate|beam|train
-//! [REPETITIONS [int8|bf16|f32]]`: CLIP ViT-B/32, a resampler of 6 layers and 64 latents, a decoder of GPT-2's shape
+//! `cargo run --release -p m3w-model --example medium -- forward|vision|perceiver|generate|beam|train|
+//! train-recomputing [REPETITIONS [int8|bf16|f32]]`: CLIP ViT-B/32, a resampler of 6 layers and 64 latents, a decoder of GPT-2's shape
 //! and size, gated blocks before layers 4, 8 and 12; all weights random, only their sizes matter.
-//! `forward` and `train` take 4 rows x 256 tokens x 5 pictures, `generate` and `beam` (3 beams) one
+//! `train-recomputing` is `train` with gradient checkpointing. `forward` and `train` take 4 rows x 256 tokens x 5 pictures, `generate` and `beam` (3 beams) one
 //! row with 5 pictures and 64 tokens, and add 32. Weights are held as f32 unless asked otherwise. Prints the median of the repetitions, work done a
 //! second, and the most memory held.
 #![expect(
@@ -145,9 +145,10 @@ fn main() -> Outcome<()> {
             };
             (NEW_TOKENS as f64, Box::new(work))
         }
-        "train" => {
+        "train" | "train-recomputing" => {
             let options = TrainConfig {
                 trainable: vec![Group::Resampler, Group::GatedXattn, Group::Embeddings],
+                gradient_checkpointing: what == "train-recomputing",
                 ..TrainConfig::default()
             };
             let (mut trainer, inputs) = (Trainer::new(model()?, options)?, batch()?);

@@ -2,6 +2,7 @@
 //! a gated block before some of its layers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 
@@ -13,6 +14,7 @@ use crate::language::{Decoder, LanguageModel, LayerCache, Positions};
 use crate::loss::cross_entropy;
 use crate::media::{Attended, Media};
 use crate::ops::Linear;
+use crate::recomputed::RecomputedLayer;
 use crate::resampler::Resampler;
 use crate::vision::VisionEncoder;
 use crate::{Error, Result};
@@ -38,7 +40,9 @@ pub struct Flamingo {
     latent_map: Option<Linear>,
     /// One place for each layer of the language model.
     gated_blocks: Vec<Option<GatedBlock>>,
-    language: Box<dyn LanguageModel>,
+    language: Arc<dyn LanguageModel>,
+    /// Layers of the language model keep no activations for the backward pass.
+    recomputes: bool,
 }
 
 /// A place in the forward pass, shown by [`Flamingo::forward_observed`].
@@ -97,7 +101,8 @@ impl Flamingo {
             resampler,
             latent_map,
             gated_blocks,
-            language: Box::new(language),
+            language: Arc::new(language),
+            recomputes: false,
         })
     }
 
@@ -105,6 +110,13 @@ impl Flamingo {
     pub(crate) fn with_trainable(self, groups: &[Group]) -> Result<Self> {
         let store = ParameterStore::from_tensors(self.parameters, "model").trainable(groups);
         Self::new(&self.config, self.special, store)
+    }
+
+    /// The same model, whose language model's layers are computed again in the backward pass instead
+    /// of being kept for it. They must be frozen.
+    pub(crate) fn recomputing(mut self) -> Self {
+        self.recomputes = true;
+        self
     }
 
     /// The sizes it was built with.
@@ -225,7 +237,7 @@ impl Flamingo {
         let image_index = inputs.image_indices(&self.special)?;
         let media = self.media(&inputs.pixels, &image_index)?;
         let (_, length) = inputs.size();
-        let positions = self.language.positions(0, length, &[])?;
+        let positions = Arc::new(self.language.positions(0, length, &[])?);
         let attended = Attended {
             media: &media,
             mask: self.mask(&image_index, media.images())?,
@@ -298,7 +310,7 @@ impl Flamingo {
     pub(crate) fn run(
         &self,
         tokens: &Tensor,
-        positions: &Positions,
+        positions: &Arc<Positions>,
         attended: Option<&Attended<'_>>,
         mut caches: Option<&mut [LayerCache]>,
         observe: &mut dyn FnMut(Place, &Tensor),
@@ -313,7 +325,15 @@ impl Flamingo {
                 observe(Place::GatedBlock(layer), &hidden);
             }
             let cache = caches.as_deref_mut().map(|caches| &mut caches[layer]);
-            hidden = self.language.layer(layer, &hidden, positions, cache)?;
+            hidden = if self.recomputes && cache.is_none() && hidden.track_op() {
+                hidden.contiguous()?.apply_op1(RecomputedLayer {
+                    language: Arc::clone(&self.language),
+                    layer,
+                    positions: Arc::clone(positions),
+                })?
+            } else {
+                self.language.layer(layer, &hidden, positions, cache)?
+            };
             observe(Place::Layer(layer), &hidden);
         }
         Ok(hidden)

@@ -44,16 +44,19 @@ pub enum Group {
     Embeddings,
     /// The language model's own layers and its output layer.
     Language,
+    /// Low-rank updates beside the language model's maps, where it has them.
+    Lora,
 }
 
 impl Group {
     /// All groups, in the order a picture meets them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Vision,
         Self::Resampler,
         Self::GatedXattn,
         Self::Embeddings,
         Self::Language,
+        Self::Lora,
     ];
 
     /// The group a parameter belongs to, by its name.
@@ -65,6 +68,8 @@ impl Group {
             Self::Resampler
         } else if name.contains(".gated_cross_attn_layer.") {
             Self::GatedXattn
+        } else if name.contains(".lora_") {
+            Self::Lora
         } else if EMBEDDINGS.iter().any(|ending| name.ends_with(ending)) {
             Self::Embeddings
         } else {
@@ -81,6 +86,7 @@ impl Group {
             Self::GatedXattn => "gated_xattn",
             Self::Embeddings => "embeddings",
             Self::Language => "language",
+            Self::Lora => "lora",
         }
     }
 }

@@ -56,6 +56,7 @@ mod media;
 mod memory;
 mod ops;
 mod preprocess;
+mod recomputed;
 mod resampler;
 mod score;
 mod tensor_file;
@@ -85,7 +86,10 @@ pub use import::{
 };
 pub use init::{Group, ParameterStore};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
-pub use language::{Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, Positions};
+pub use language::{
+    Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, LoraConfig, LoraTarget,
+    Positions,
+};
 pub use loss::cross_entropy;
 pub use memory::keep_freed_memory;
 pub use preprocess::{Picture, Preprocess};

@@ -12,6 +12,7 @@ use crate::fused::{
     Attention, BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Normalize, SelfGate,
 };
 use crate::init::{Init, ParameterStore};
+use crate::language::LoraConfig;
 
 /// Added under the square root of a layer norm, as in PyTorch.
 const NORM_EPSILON: f32 = 1e-5;
@@ -20,11 +21,39 @@ const NORM_EPSILON: f32 = 1e-5;
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    update: Option<LowRank>,
+}
+
+/// What is added to a map: `scale * B A`, `A` `[rank, in]` and `B` `[out, rank]`.
+struct LowRank {
+    a: Tensor,
+    b: Tensor,
+    scale: f64,
+}
+
+impl LowRank {
+    /// `[M, in]` to `[M, out]`.
+    fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+        Ok((product(&product(rows, &self.a)?, &self.b)? * self.scale)?)
+    }
+}
+
+/// `x * W^T` for rows `[M, in]` and a weight `[out, in]`.
+fn product(rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    Ok(if weight.track_op() {
+        rows.matmul(&weight.t()?)?
+    } else {
+        rows.apply_op2(weight, FrozenProduct)?
+    })
 }
 
 impl Linear {
     pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+        Self {
+            weight,
+            bias,
+            update: None,
+        }
     }
 
     /// A map without a bias, its weight drawn with variance `scale^2 / inputs`.
@@ -61,13 +90,42 @@ impl Linear {
         Ok(())
     }
 
+    /// Gives the map called `name` an update of low rank that starts at zero; what is trained of it
+    /// is f32, whatever the weight is.
+    pub(crate) fn add_update(
+        &mut self,
+        parameters: &mut ParameterStore,
+        name: &str,
+        inputs: usize,
+        lora: &LoraConfig,
+    ) -> Result<()> {
+        let outputs = self.weight.dim(0)?;
+        let rank = lora.rank;
+        let a = format!("{name}.lora_A.weight");
+        let b = format!("{name}.lora_B.weight");
+        self.update = Some(LowRank {
+            a: parameters.get(&a, &[rank, inputs], Init::fan_in(inputs, 1.0))?,
+            b: parameters.get(&b, &[outputs, rank], Init::Zeros)?,
+            scale: lora.alpha / rank as f64,
+        });
+        Ok(())
+    }
+
     /// The map to outputs `start .. start + count` alone. Shares the weight: splitting the product
     /// instead would copy activations at every step.
     pub(crate) fn rows(&self, start: usize, count: usize) -> Result<Self> {
         let bias = self.bias.as_ref();
+        let update = self.update.as_ref().map(|update| -> Result<LowRank> {
+            Ok(LowRank {
+                a: update.a.clone(),
+                b: update.b.narrow(0, start, count)?,
+                scale: update.scale,
+            })
+        });
         Ok(Self {
             weight: self.weight.narrow(0, start, count)?,
             bias: bias.map(|bias| bias.narrow(0, start, count)).transpose()?,
+            update: update.transpose()?,
         })
     }
 
@@ -79,19 +137,16 @@ impl Linear {
         // One large two-dimensional product is faster than a batch of small ones, and a batch
         // would materialise the weight once per row.
         let rows = input.reshape(((), inputs))?;
-        let product = || {
-            if self.weight.track_op() {
-                rows.matmul(&self.weight.t()?)
-            } else {
-                rows.apply_op2(&self.weight, FrozenProduct)
-            }
-        };
         let output = match &self.bias {
             Some(bias) if !self.weight.track_op() && !bias.track_op() => {
                 rows.apply_op3(&self.weight, bias, FrozenAffine)?
             }
-            Some(bias) => product()?.broadcast_add(bias)?,
-            None => product()?,
+            Some(bias) => product(&rows, &self.weight)?.broadcast_add(bias)?,
+            None => product(&rows, &self.weight)?,
+        };
+        let output = match &self.update {
+            Some(update) => (output + update.forward(&rows)?)?,
+            None => output,
         };
         Ok(output.reshape(shape)?)
     }

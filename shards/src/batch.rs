@@ -14,7 +14,7 @@ use crate::pixels::{Change, Normalisation, PixelReader};
 use crate::randomness::generator;
 use crate::sequence_rows::{DrawnRow, RowView};
 use crate::subsequence::image_indices;
-use crate::{Error, LoaderConfig, SpecialIds, Tokenizer};
+use crate::{Error, LoaderConfig, Part, SpecialIds, Tokenizer};
 
 /// B rows as host arrays, all row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +152,17 @@ pub(crate) struct BatchMaker {
 }
 
 impl BatchMaker {
+    /// Whether a row is of a document that this loader takes. One that breaks a promise is: the batch
+    /// says which.
+    pub(crate) fn takes(&self, place: &RowPlace) -> bool {
+        let part = self.config.part;
+        let view = || match &place.row {
+            Row::Stored(batch, row) => RowView::of(batch, *row, self.special.image),
+            Row::Drawn(row) => RowView::of_drawn(row, self.special.image),
+        };
+        part == Part::Whole || view().map_or(true, |row| part.has_row(row.id))
+    }
+
     /// The batch of these rows. Pictures are decoded on the current thread pool; each goes to its
     /// own place, so the result does not depend on the number of threads.
     pub(crate) fn make(&self, rows: &[RowPlace]) -> Result<Batch, RowProblem> {

@@ -239,9 +239,10 @@ impl Corpus {
     pub(crate) fn without_rows(&self) -> Error {
         Error::Mismatch {
             path: self.shards[0].path.clone(),
-            problem: "no document here, nor in the other shards, has an image with text after it: \
-                      there is nothing to train on"
-                .to_owned(),
+            problem:
+                "no document here, nor in the other shards, has an image with text after it, or \
+                      all that have are held out: there is nothing to train on"
+                    .to_owned(),
         }
     }
 }

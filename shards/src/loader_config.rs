@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CLIP_DEVIATION, CLIP_MEAN, ColourJitter, Error, Fit, FreshWindows};
+use crate::{CLIP_DEVIATION, CLIP_MEAN, ColourJitter, Error, Fit, FreshWindows, Part};
 
 /// How rows become batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,10 @@ pub struct LoaderConfig {
     /// it is in no file.
     #[serde(skip)]
     pub share: Share,
+    /// The documents it takes rows of; what is held out belongs to a run and all of its datasets, so
+    /// it is in no loader's file.
+    #[serde(skip)]
+    pub part: Part,
 }
 
 /// Which of several processes that train together this is.
@@ -98,6 +102,7 @@ impl Default for LoaderConfig {
             prefetch_batches: 2,
             epochs: None,
             share: Share::default(),
+            part: Part::Whole,
         }
     }
 }

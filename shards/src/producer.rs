@@ -10,7 +10,7 @@ use crate::{Error, LoaderState};
 struct Block {
     number: usize,
     first: u64,
-    /// `None` where a document turned out to have no such window.
+    /// `None` where a document turned out to have no such window, or belongs to another part.
     rows: Vec<Option<RowPlace>>,
 }
 
@@ -125,6 +125,12 @@ impl<T: Send> Producer<T> {
             let groups = order.groups(number);
             let mut rows = self.pool.install(|| self.corpus.read(groups, epoch))?;
             order.shuffle(number, &mut rows);
+            for place in &mut rows {
+                let has = place.as_ref().is_none_or(|row| self.maker.takes(row));
+                if !has {
+                    *place = None;
+                }
+            }
             self.block = Some(Block {
                 number,
                 first,

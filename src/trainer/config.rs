@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use m3w_model::train::TrainConfig;
-use m3w_shards::{Dataset, LoaderConfig, Schedule};
+use m3w_shards::{Dataset, LoaderConfig, Part, Schedule};
 use serde::{Deserialize, Serialize};
 
 use super::start::model_of;
@@ -48,6 +48,30 @@ pub(crate) const MAY_CHANGE: [&str; 10] = [
     "run.samples",
     "evaluation",
 ];
+
+impl RunConfig {
+    /// What the datasets of this run are trained on.
+    ///
+    /// # Errors
+    ///
+    /// If a share is held out that cannot be, or that nothing is evaluated on.
+    pub(super) fn trained_part(&self) -> Result<Part> {
+        let share = self.evaluate_share;
+        ensure!(
+            (0.0..=0.5).contains(&share),
+            "`run.evaluate_share` is {share}: set it to 0 to 0.5"
+        );
+        ensure!(
+            share == 0.0 || self.evaluate_every > 0,
+            "run.evaluate_share holds documents out, and they are never looked at: set \
+             run.evaluate_every"
+        );
+        Ok(match share {
+            0.0 => Part::Whole,
+            share => Part::Trained(share),
+        })
+    }
+}
 
 impl TrainFile {
     /// Reads a configuration, with single settings over it.
@@ -110,12 +134,16 @@ pub struct DatasetConfig {
     pub loader: toml::Table,
 }
 
+fn is_nothing(share: &f64) -> bool {
+    *share == 0.0
+}
+
 fn one() -> f64 {
     1.0
 }
 
 /// How long a run goes and what it leaves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
     /// Updates in all.
@@ -132,8 +160,12 @@ pub struct RunConfig {
     /// Steps in a row without a finite loss after which the run ends, with the last batch saved; 0
     /// to go on whatever comes.
     pub stop_after_skipped: usize,
-    /// Steps between two evaluations on `[[evaluation]]`; 0 for none.
+    /// Steps between two evaluations on `[[evaluation]]` and on what is held out; 0 for none.
     pub evaluate_every: usize,
+    /// The share of the documents of each dataset that is held out, from 0 to 0.5: never trained on,
+    /// and evaluated on. Which they are is told by a hash of their URLs.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub evaluate_share: f64,
     /// Most batches of each dataset in an evaluation.
     pub evaluate_batches: usize,
     /// Steps between two times that the model is asked about pictures; 0 for never. They are the first
@@ -155,6 +187,7 @@ impl Default for RunConfig {
             keep_every: 0,
             stop_after_skipped: 10,
             evaluate_every: 0,
+            evaluate_share: 0.0,
             evaluate_batches: 16,
             sample_every: 0,
             samples: 4,
@@ -215,6 +248,8 @@ fn loader_of(all: &LoaderConfig, own: &toml::Table) -> Result<LoaderConfig> {
     let mut config: LoaderConfig = table.try_into()?;
     // Of the launch, not of a file.
     config.share = all.share;
+    // Of the run.
+    config.part = all.part;
     // What a model cannot have two of.
     ensure!(
         (config.image_side_px, config.mean, config.deviation)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use m3w_document::{Element, Image};
 use m3w_model::train::Trainer;
@@ -48,8 +48,14 @@ pub(super) fn evaluate(
                 count += targets;
             }
         }
+        ensure!(
+            count > 0,
+            "there is nothing in `{}` to evaluate on: give it more pages, or a larger \
+             run.evaluate_share",
+            dataset.name
+        );
         #[expect(clippy::cast_precision_loss, reason = "a number of tokens")]
-        losses.insert(dataset.name.clone(), sum / count.max(1) as f64);
+        losses.insert(dataset.name.clone(), sum / count as f64);
     }
     Ok(EvaluationLine {
         step: trainer.steps(),
@@ -84,7 +90,11 @@ impl Samples {
                 if pictures.len() == count {
                     break 'all;
                 }
-                let elements = document?.elements;
+                let document = document?;
+                if !dataset.config.part.has_document(&document.id.to_string()) {
+                    continue;
+                }
+                let elements = document.elements;
                 let found = elements.windows(2).find_map(|pair| match pair {
                     [Element::Image(image), Element::Text(text)] => Some((image, text)),
                     _ => None,

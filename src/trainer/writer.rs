@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use m3w_model::train::Trainer;
-use m3w_shards::{Dataset, Share, Tokenizer};
+use m3w_shards::{Dataset, Part, Share, Tokenizer};
 
 use super::config::{RunConfig, TrainFile, named_datasets};
 use super::held_out::{Samples, evaluate};
@@ -33,11 +33,31 @@ impl Writer {
         let config = file.run.clone();
         let mut evaluation = named_datasets(&file.evaluation, &file.loader)?;
         for dataset in &mut evaluation {
+            dataset.config.part = Part::Whole;
+        }
+        if config.evaluate_share > 0.0 {
+            let own = |dataset: &Dataset| datasets.iter().any(|other| other.name == dataset.name);
+            if let Some(dataset) = evaluation.iter().find(|dataset| own(dataset)) {
+                bail!(
+                    "[[evaluation]] `{}` has the name of a dataset of which run.evaluate_share holds \
+                     documents out: give it another",
+                    dataset.name
+                );
+            }
+            evaluation.extend(datasets.iter().cloned().map(|mut dataset| {
+                dataset.config.part = Part::HeldOut(config.evaluate_share);
+                dataset
+            }));
+        }
+        for dataset in &mut evaluation {
             // The first process evaluates alone.
             dataset.config.share = Share::default();
         }
         if config.evaluate_every > 0 && evaluation.is_empty() {
-            bail!("run.evaluate_every is set, and there is no [[evaluation]] to evaluate on");
+            bail!(
+                "run.evaluate_every is set, and there is nothing to evaluate on: give [[evaluation]] \
+                 or run.evaluate_share"
+            );
         }
         let of = evaluation.first().unwrap_or(&datasets[0]);
         let samples = match config.sample_every {

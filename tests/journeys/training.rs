@@ -197,6 +197,37 @@ fn a_run_starts_from_the_weights_of_another_and_trains_only_what_it_names() {
 }
 
 #[test]
+fn updates_of_low_rank_are_trained_beside_weights_that_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let start = format!("initial.model={}", first_run().display());
+    let lora = "model.language.lora={ rank = 2, alpha = 4 }";
+    train(
+        &run,
+        &["run.steps=3", &start, lora, "train.trainable=['lora']"],
+    );
+    let weights = |run: &Path| {
+        let path = run.join("checkpoint/model.safetensors");
+        m3w::model::read_weights(&path).unwrap()
+    };
+    let (before, after) = (weights(first_run()), weights(&run));
+    for (name, tensor) in &after {
+        let values = |tensor: &candle_core::Tensor| {
+            let tensor = tensor.flatten_all().unwrap();
+            tensor.to_vec1::<f32>().unwrap()
+        };
+        match before.get(name) {
+            Some(old) => assert_eq!(values(tensor), values(old), "{name}"),
+            None => assert!(values(tensor).iter().any(|value| *value != 0.0), "{name}"),
+        }
+    }
+    // Queries, keys and values of two layers, two factors each.
+    assert_eq!(after.len() - before.len(), 2 * 3 * 2);
+    let message = refused(&folder.path().join("other"), &["train.trainable=['lora']"]);
+    assert!(message.contains("[model.language.lora]"), "{message}");
+}
+
+#[test]
 fn a_model_that_does_not_fit_is_not_started_from() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
@@ -319,6 +350,35 @@ fn two_processes_are_one_with_twice_the_batch() {
         losses < 1e-5 && weights < 1e-5,
         "losses {losses:e}, weights {weights:e}"
     );
+}
+
+#[test]
+fn a_share_of_the_documents_is_evaluated_on_and_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let share = ["run.evaluate_share=0.5", "run.evaluate_every=1"];
+    let rows = [
+        "loader.batch_size=1",
+        "loader.epochs=1",
+        "run.steps=1000",
+        "run.evaluate_batches=1000",
+    ];
+    train(&run, &[&share[..], &rows].concat());
+    let evaluations = lines(&run.join("evaluation.jsonl"));
+    assert!(evaluations[0]["losses"]["data"].as_f64().unwrap() > 0.0);
+    let steps = lines(&run.join("metrics.jsonl")).len();
+    let corpus = Manifest::load(shared_corpus()).unwrap();
+    let all: u64 = corpus.sequences.iter().map(|entry| entry.rows).sum();
+    assert!(steps > 0 && (steps as u64) < all, "{steps} of {all}");
+    let other = folder.path().join("other");
+    let message = refused(&other, &["run.evaluate_share=0.5"]);
+    assert!(message.contains("run.evaluate_every"), "{message}");
+    let message = refused(&other, &["run.evaluate_share=0.9", "run.evaluate_every=1"]);
+    assert!(message.contains("0 to 0.5"), "{message}");
+    let corpus = shared_corpus().display().to_string();
+    let evaluation = format!("evaluation=[{{name='data', path='{corpus}'}}]");
+    let message = refused(&other, &[&share[..], &[&evaluation]].concat());
+    assert!(message.contains("give it another"), "{message}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Prompts of a batch, continued token by token.
 
+use std::sync::Arc;
+
 use candle_core::{D, Device, Tensor};
 
 use crate::config::Attend;
@@ -78,7 +80,7 @@ impl<'m> Continuation<'m> {
         let language = model.language();
         let mut caches: Vec<LayerCache> = Vec::new();
         caches.resize_with(language.layer_count(), LayerCache::default);
-        let positions = language.positions(0, length, &padding)?;
+        let positions = Arc::new(language.positions(0, length, &padding)?);
         let caches_here = Some(caches.as_mut_slice());
         let nothing = &mut |_, _: &Tensor| {};
         let hidden = model.run(&tokens, &positions, attended.as_ref(), caches_here, nothing)?;
@@ -155,7 +157,7 @@ impl<'m> Continuation<'m> {
         }
         let index = self.image_index_of(tokens);
         let language = self.model.language();
-        let positions = language.positions(self.seen, length, &self.padding)?;
+        let positions = Arc::new(language.positions(self.seen, length, &self.padding)?);
         let tokens = Tensor::from_vec(tokens.concat(), (self.rows(), length), &Device::Cpu)?;
         let rows_per_media = self.rows_per_prompt;
         let attended = self

@@ -89,6 +89,39 @@ pub struct LanguageConfig {
     /// Channels of an embedding row where maps lead from it and back to it (OPT-350M).
     #[serde(default, skip_serializing_if = "is_default")]
     pub embedding_width: Option<usize>,
+    /// Low-rank updates beside frozen maps, for fine-tuning; the group `lora` trains them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lora: Option<LoraConfig>,
+}
+
+/// Low-rank updates of a layer's linear maps (Hu et al. 2021, arXiv 2106.09685, section 4.1): a map
+/// `W` of `x` gives `W x + alpha / rank * B A x`. `B` begins at zero, and so the model as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Rows of `A` and columns of `B`.
+    pub rank: usize,
+    /// What an update counts, times the rank.
+    pub alpha: f64,
+    /// Which maps have one.
+    #[serde(default = "queries_keys_values")]
+    pub targets: Vec<LoraTarget>,
+}
+
+/// Linear maps of a layer. Maps that a family stores as one have one update together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraTarget {
+    /// To queries, keys and values.
+    QueryKeyValue,
+    /// From what attention found back to the width of text.
+    AttentionOutput,
+    /// All of the feed-forward part.
+    FeedForward,
+}
+
+fn queries_keys_values() -> Vec<LoraTarget> {
+    vec![LoraTarget::QueryKeyValue]
 }
 
 /// Whose weights a language model has: their names, and how they are laid out.
@@ -234,7 +267,28 @@ impl LanguageConfig {
             let holds = value > 0.0 && value.is_finite();
             require(holds, setting, value, "it must be a number above 0")?;
         }
-        Ok(())
+        let Some(lora) = &self.lora else {
+            return Ok(());
+        };
+        let (rank, alpha) = (lora.rank, lora.alpha);
+        require(
+            rank > 0 && rank <= self.width,
+            "language.lora.rank",
+            rank,
+            "it must be at least 1 and at most language.width",
+        )?;
+        require(
+            alpha > 0.0 && alpha.is_finite(),
+            "language.lora.alpha",
+            alpha,
+            "it must be a number above 0",
+        )?;
+        require(
+            !lora.targets.is_empty(),
+            "language.lora.targets",
+            "empty",
+            "name at least one of query_key_value, attention_output and feed_forward",
+        )
     }
 }
 
@@ -267,6 +321,7 @@ impl Default for LanguageConfig {
             query_key_value_clip: None,
             attention_scale: None,
             embedding_width: None,
+            lora: None,
         }
     }
 }

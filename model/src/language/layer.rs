@@ -2,14 +2,14 @@
 
 use candle_core::Tensor;
 
-use super::config::{Biases, Family, LanguageConfig};
+use super::config::{Biases, Family, LanguageConfig, LoraTarget};
 use super::names::{Names, QueryKeyValueNames};
 use super::positions::Distances;
 use super::{LayerCache, Positions};
-use crate::Result;
 use crate::config::Activation;
 use crate::init::{Init, ParameterStore};
 use crate::ops::{LayerNorm, Linear, RmsNorm, activate, attend, repeat_heads, split_heads, weigh};
+use crate::{Error, Result};
 
 pub(super) struct Layer {
     attention_norm: Norm,
@@ -120,29 +120,27 @@ impl Layer {
                 Ok([norm(queries, attended)?, norm(keys, key_width)?])
             })
             .transpose()?;
-        let mut linear = |part: &str, shape, scale, has_bias| {
-            linear(
-                config,
-                parameters,
-                &format!("{name}.{part}"),
-                shape,
-                scale,
-                has_bias,
-            )
+        let mut linear = |part: &str, shape, scale, has_bias, target| {
+            let name = format!("{name}.{part}");
+            let mut linear = linear(config, parameters, &name, shape, scale, has_bias)?;
+            add_update(config, &mut linear, parameters, &name, shape, target)?;
+            Ok::<_, Error>(linear)
         };
         let has_bias = biases.on_feed_forward();
+        let feed_forward = LoraTarget::FeedForward;
         let gate = names
             .gate
-            .map(|gate| linear(gate, [inner, width], 1.0, has_bias))
+            .map(|gate| linear(gate, [inner, width], 1.0, has_bias, feed_forward))
             .transpose()?;
-        let rise = linear(names.rise, [inner, width], 1.0, has_bias)?;
-        let fall = linear(names.fall, [width, inner], residual, has_bias)?;
+        let rise = linear(names.rise, [inner, width], 1.0, has_bias, feed_forward)?;
+        let fall = linear(names.fall, [width, inner], residual, has_bias, feed_forward)?;
         let has_bias = biases.on_attention_output();
         let output = linear(
             names.attention_output,
             [width, attended],
             residual,
             has_bias,
+            LoraTarget::AttentionOutput,
         )?;
         let query_key_value = QueryKeyValue::new(config, names, parameters, name)?;
         let relative = config
@@ -306,7 +304,11 @@ impl QueryKeyValue {
         let has_bias = config.biases.on_query_key_value();
         let mut map = |part: &str, outputs| {
             let name = format!("{name}.{part}");
-            linear(config, parameters, &name, [outputs, width], 1.0, has_bias)
+            let shape = [outputs, width];
+            let mut linear = linear(config, parameters, &name, shape, 1.0, has_bias)?;
+            let target = LoraTarget::QueryKeyValue;
+            add_update(config, &mut linear, parameters, &name, shape, target)?;
+            Ok::<_, Error>(linear)
         };
         match names.query_key_value {
             QueryKeyValueNames::Separate([queries, keys, values]) => Ok(Self::Separate([
@@ -344,6 +346,23 @@ fn linear(
         linear.add_bias(parameters, name)?;
     }
     Ok(linear)
+}
+
+/// The update of low rank that a configuration gives to maps of this kind.
+fn add_update(
+    config: &LanguageConfig,
+    linear: &mut Linear,
+    parameters: &mut ParameterStore,
+    name: &str,
+    [_, inputs]: [usize; 2],
+    target: LoraTarget,
+) -> Result<()> {
+    match &config.lora {
+        Some(lora) if lora.targets.contains(&target) => {
+            linear.add_update(parameters, name, inputs, lora)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Added under the root of a norm where a configuration does not say.

@@ -11,7 +11,7 @@ use candle_core::Tensor;
 
 use crate::Result;
 
-pub use config::{Biases, Family, LanguageConfig};
+pub use config::{Biases, Family, LanguageConfig, LoraConfig, LoraTarget};
 pub use decoder::Decoder;
 pub use positions::Positions;
 

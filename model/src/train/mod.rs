@@ -32,8 +32,12 @@ pub use step::{StepReport, Trainer};
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Which parts are trained. The paper trains the default, on pretrained encoders and language
-    /// models; a model that starts from nothing must train all five.
+    /// models; a model that starts from nothing must train the first five groups, all but `lora`.
     pub trainable: Vec<Group>,
+    /// Layers of the frozen language model keep only their input for the backward pass, which
+    /// computes them once more: less memory, more work, the same numbers.
+    #[serde(skip_serializing_if = "is_false")]
+    pub gradient_checkpointing: bool,
     /// Learning rate after the warm-up.
     pub learning_rate: f64,
     /// Steps over which the rate rises linearly from 0; the very first step has rate 0 then.
@@ -60,6 +64,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             trainable: vec![Group::Resampler, Group::GatedXattn, Group::Embeddings],
+            gradient_checkpointing: false,
             learning_rate: 1e-4,
             warmup_steps: 5000,
             schedule: Schedule::Constant,
@@ -71,6 +76,10 @@ impl Default for TrainConfig {
             epsilon: 1e-8,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl TrainConfig {
@@ -103,6 +112,16 @@ impl TrainConfig {
             "trainable",
             "empty".to_owned(),
             "name at least one group",
+        )?;
+        let trains_layers = [Group::Language, Group::Lora]
+            .iter()
+            .any(|group| self.trainable.contains(group));
+        setting(
+            !self.gradient_checkpointing || !trains_layers,
+            "gradient_checkpointing",
+            "true".to_owned(),
+            "it is for layers that are frozen: leave it out, or `language` and `lora` out of \
+             train.trainable",
         )?;
         for (name, value) in [
             ("learning_rate", self.learning_rate),

@@ -156,8 +156,8 @@ impl AdamW {
     }
 }
 
-/// The weight decay of a parameter: of matrices of the gated blocks, and of vision encoder and
-/// language model where those are trained.
+/// The weight decay of a parameter: of matrices of the gated blocks, and of vision encoder, language
+/// model and its updates of low rank where those are trained.
 pub(crate) fn weight_decay(name: &str, rank: usize, config: &TrainConfig) -> f64 {
     if is_decayed(name, rank, config) {
         config.weight_decay
@@ -169,7 +169,7 @@ pub(crate) fn weight_decay(name: &str, rank: usize, config: &TrainConfig) -> f64
 fn is_decayed(name: &str, rank: usize, config: &TrainConfig) -> bool {
     match Group::of(name) {
         Group::Resampler | Group::Embeddings => false,
-        Group::Vision | Group::GatedXattn | Group::Language => {
+        Group::Vision | Group::GatedXattn | Group::Language | Group::Lora => {
             // `positional_embedding` is the one table among the matrices.
             config.decay_norms_and_gates || (rank > 1 && !name.ends_with(".positional_embedding"))
         }

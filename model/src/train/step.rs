@@ -30,7 +30,8 @@ pub(crate) type Gradients = BTreeMap<String, Vec<f32>>;
 /// A model in training.
 ///
 /// Memory: the model once, two numbers of optimiser state for each trained one, one gradient for
-/// each trained number, and the graph of one batch at a time.
+/// each trained number, and the graph of one batch at a time; with gradient checkpointing the graph holds one number for
+/// each channel of a token in each layer of the language model, and all of them in one layer.
 pub struct Trainer {
     pub(super) model: Flamingo,
     pub(super) config: TrainConfig,
@@ -65,7 +66,19 @@ impl Trainer {
     /// The configuration makes no sense.
     pub fn new(model: Flamingo, config: TrainConfig) -> Result<Self> {
         config.validate()?;
-        let model = model.with_trainable(&config.trainable)?;
+        let has_updates = model.config().language.lora.is_some();
+        if config.trainable.contains(&Group::Lora) && !has_updates {
+            return Err(Error::Setting {
+                setting: "train.trainable".to_owned(),
+                found: "lora".to_owned(),
+                must: "the model has no updates of low rank: say which in [model.language.lora]"
+                    .to_owned(),
+            });
+        }
+        let mut model = model.with_trainable(&config.trainable)?;
+        if config.gradient_checkpointing {
+            model = model.recomputing();
+        }
         let optimizer = AdamW::new(model.variables());
         Ok(Self {
             model,

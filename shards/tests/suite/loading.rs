@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use m3w_document::Sha256;
 use m3w_shards::{
-    Batch, ColourJitter, Config, Error, Fit, Loader, LoaderConfig, Manifest, SequenceImage,
+    Batch, ColourJitter, Config, Error, Fit, Loader, LoaderConfig, Manifest, Part, SequenceImage,
     SequenceRow, SequenceWriter, Share, SpecialIds, Tokenizer, tokenize,
 };
 
@@ -59,6 +59,29 @@ fn every_row_comes_once_an_epoch_in_a_new_order() {
     };
     assert_eq!(sorted(first).len(), 23);
     assert_eq!(sorted(first), sorted(second));
+}
+
+#[test]
+fn what_is_held_out_is_never_trained_on_and_all_of_it_is_evaluated_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = sample::write_corpus(folder.path(), 40, &packing());
+    let config = |part| LoaderConfig { part, ..loading() };
+    let ids = |part| {
+        let batches = batches(folder.path(), &config(part), &tokenizer);
+        let ids = batches.into_iter().flat_map(|batch| batch.ids);
+        ids.collect::<Vec<String>>()
+    };
+    let (trained, held_out) = (ids(Part::Trained(0.25)), ids(Part::HeldOut(0.25)));
+    // Twice each, in two epochs.
+    assert_eq!(trained.len() + held_out.len(), 2 * 40);
+    assert!((2..40).contains(&held_out.len()), "{}", held_out.len());
+    assert!(held_out.iter().all(|id| !trained.contains(id)));
+    // A loader that resumes goes on where the other stopped.
+    let config = config(Part::Trained(0.25));
+    let mut first = Loader::open(folder.path(), &config, &tokenizer).unwrap();
+    first.next_batch().unwrap();
+    let mut second = Loader::resume(folder.path(), &config, &tokenizer, first.state()).unwrap();
+    assert_eq!(second.next_batch().unwrap(), first.next_batch().unwrap());
 }
 
 #[test]
