@@ -201,6 +201,11 @@ impl MaskedCrossAttention {
         media: &MediaKeysValues,
         mask: &MediaMask,
     ) -> Result<Tensor> {
+        self.output.forward(&self.attended(text, media, mask)?)
+    }
+
+    /// As [`Self::forward`], before the output's map: `[B, L, heads * head_dim]`.
+    fn attended(&self, text: &Tensor, media: &MediaKeysValues, mask: &MediaMask) -> Result<Tensor> {
         let queries = self.queries.forward(&self.norm.forward(text)?)?;
         let mut queries = split_heads(&queries, self.heads)?;
         if let Some(scale) = &mask.query_scale {
@@ -216,11 +221,10 @@ impl MaskedCrossAttention {
         )?;
         // A row that is masked everywhere comes out of the softmax as an average; the factor
         // makes it nothing, in the gradient too.
-        let attended = match &mask.sees_any {
+        Ok(match &mask.sees_any {
             Some(sees_any) => attended.broadcast_mul(sees_any)?,
             None => attended,
-        };
-        self.output.forward(&attended)
+        })
     }
 }
 
@@ -281,13 +285,16 @@ impl GatedBlock {
         text: &Tensor,
         media: Option<(&MediaKeysValues, &MediaMask)>,
     ) -> Result<Tensor> {
-        let mut text = text.clone();
-        if let Some((media, mask)) = media {
-            let read = self.attention.forward(&text, media, mask)?;
-            text = (text + read.broadcast_mul(&self.attention_gate.tanh()?)?)?;
-        }
-        let thought = self.feed_forward.forward(&text)?;
-        Ok((text + thought.broadcast_mul(&self.feed_forward_gate.tanh()?)?)?)
+        let text = match media {
+            Some((media, mask)) => {
+                let attended = self.attention.attended(text, media, mask)?;
+                let gate = self.attention_gate.tanh()?;
+                self.attention.output.gated_onto(text, &attended, &gate)?
+            }
+            None => text.clone(),
+        };
+        let gate = self.feed_forward_gate.tanh()?;
+        self.feed_forward.gated_onto(&text, &gate)
     }
 
     /// How far the gates are open: tanh of the attention gate and of the feed-forward gate.

@@ -9,7 +9,8 @@ use candle_core::{D, DType, Tensor};
 use crate::Result;
 use crate::config::Activation;
 use crate::fused::{
-    Attention, BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Normalize, SelfGate,
+    Affine, Attention, BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Normalize,
+    SelfGate,
 };
 use crate::init::{Init, ParameterStore};
 
@@ -73,12 +74,7 @@ impl Linear {
 
     /// `[..., in]` to `[..., out]`.
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let mut shape = input.dims().to_vec();
-        let inputs = shape.pop().unwrap_or_default();
-        shape.push(self.weight.dim(0)?);
-        // One large two-dimensional product is faster than a batch of small ones, and a batch
-        // would materialise the weight once per row.
-        let rows = input.reshape(((), inputs))?;
+        let rows = self.rows_of(input)?;
         let product = || {
             if self.weight.track_op() {
                 rows.matmul(&self.weight.t()?)
@@ -93,7 +89,74 @@ impl Linear {
             Some(bias) => product()?.broadcast_add(bias)?,
             None => product()?,
         };
-        Ok(output.reshape(shape)?)
+        Ok(output.reshape(self.output_shape(input)?)?)
+    }
+
+    /// What [`activate`] makes of [`Self::forward`].
+    pub(crate) fn activated(&self, activation: Activation, input: &Tensor) -> Result<Tensor> {
+        if !self.is_fixed(input) {
+            return activate(activation, &self.forward(input)?);
+        }
+        let affine = self.affine(Some(activation), 1.0);
+        let output = self.rows_of(input)?.apply_op1_no_bwd(&affine)?;
+        Ok(output.reshape(self.output_shape(input)?)?)
+    }
+
+    /// `residual` `[..., out]` plus what [`Self::forward`] gives.
+    pub(crate) fn added_to(&self, residual: &Tensor, input: &Tensor) -> Result<Tensor> {
+        if !self.is_fixed(input) || residual.track_op() {
+            return Ok((residual + self.forward(input)?)?);
+        }
+        self.added_by(residual, input, 1.0)
+    }
+
+    /// `residual` `[..., out]` plus what [`Self::forward`] gives times `gate` `[1]`.
+    pub(crate) fn gated_onto(
+        &self,
+        residual: &Tensor,
+        input: &Tensor,
+        gate: &Tensor,
+    ) -> Result<Tensor> {
+        if !self.is_fixed(input) || residual.track_op() || gate.track_op() {
+            return Ok((residual + self.forward(input)?.broadcast_mul(gate)?)?);
+        }
+        self.added_by(residual, input, gate.to_vec1::<f32>()?[0])
+    }
+
+    fn added_by(&self, residual: &Tensor, input: &Tensor, factor: f32) -> Result<Tensor> {
+        let rows = self.rows_of(input)?;
+        let residual = residual.contiguous()?;
+        let output = rows.apply_op2_no_bwd(&residual, &self.affine(None, factor))?;
+        Ok(output.reshape(self.output_shape(input)?)?)
+    }
+
+    /// The rows of `[..., in]`, `[M, in]`: one large two-dimensional product is faster than a batch of
+    /// small ones, and a batch would materialise the weight once per row.
+    fn rows_of(&self, input: &Tensor) -> Result<Tensor> {
+        let inputs = input.dims().last().copied().unwrap_or_default();
+        Ok(input.reshape(((), inputs))?)
+    }
+
+    fn output_shape(&self, input: &Tensor) -> Result<Vec<usize>> {
+        let mut shape = input.dims().to_vec();
+        shape.pop();
+        shape.push(self.weight.dim(0)?);
+        Ok(shape)
+    }
+
+    /// Whether what it makes of `input` has no gradient.
+    fn is_fixed(&self, input: &Tensor) -> bool {
+        let bias = self.bias.as_ref();
+        !input.track_op() && !self.weight.track_op() && !bias.is_some_and(Tensor::track_op)
+    }
+
+    fn affine(&self, activation: Option<Activation>, factor: f32) -> Affine {
+        Affine {
+            weight: self.weight.clone(),
+            bias: self.bias.clone(),
+            activation,
+            factor,
+        }
     }
 }
 

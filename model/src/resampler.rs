@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, score_scale, split_heads};
+use crate::ops::{LayerNorm, Linear, attend, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
@@ -225,8 +225,8 @@ impl Layer {
             None,
             score_scale(&queries)?,
         )?;
-        let latents = (for_all(latents)? + self.output.forward(&attended)?)?;
-        Ok((&latents + self.feed_forward.forward(&latents)?)?)
+        let latents = self.output.added_to(&for_all(latents)?, &attended)?;
+        self.feed_forward.added_to(&latents)
     }
 }
 
@@ -273,9 +273,19 @@ impl FeedForward {
         })
     }
 
-    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let inner = self.rise.forward(&self.norm.forward(input)?)?;
-        self.fall.forward(&activate(self.activation, &inner)?)
+    /// `[..., width]` plus what the part makes of it.
+    pub(crate) fn added_to(&self, input: &Tensor) -> Result<Tensor> {
+        self.fall.added_to(input, &self.inner(input)?)
+    }
+
+    /// As [`Self::added_to`], what is added times `gate` `[1]`.
+    pub(crate) fn gated_onto(&self, input: &Tensor, gate: &Tensor) -> Result<Tensor> {
+        self.fall.gated_onto(input, &self.inner(input)?, gate)
+    }
+
+    fn inner(&self, input: &Tensor) -> Result<Tensor> {
+        self.rise
+            .activated(self.activation, &self.norm.forward(input)?)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{LayerCache, Positions};
 use crate::Result;
 use crate::config::Activation;
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, RmsNorm, activate, attend, repeat_heads, split_heads, weigh};
+use crate::ops::{LayerNorm, Linear, RmsNorm, attend, repeat_heads, split_heads, weigh};
 
 pub(super) struct Layer {
     attention_norm: Norm,
@@ -186,22 +186,24 @@ impl Layer {
         match self.order {
             Order::NormsFirst => {
                 let normal = self.attention_norm.forward(hidden)?;
-                let hidden = (hidden + self.attention(&normal, positions, cache)?)?;
+                let attended = self.attention(&normal, positions, cache)?;
+                let hidden = self.output.added_to(hidden, &attended)?;
                 let normal = self.feed_forward_input(&hidden, &normal)?;
-                Ok((&hidden + self.feed_forward(&normal)?)?)
+                self.fall.added_to(&hidden, &self.inner(&normal)?)
             }
             Order::NormsLast => {
-                let hidden = (hidden + self.attention(hidden, positions, cache)?)?;
+                let attended = self.attention(hidden, positions, cache)?;
+                let hidden = self.output.added_to(hidden, &attended)?;
                 let hidden = self.attention_norm.forward(&hidden)?;
-                let sum = (&hidden + self.feed_forward(&hidden)?)?;
+                let sum = self.fall.added_to(&hidden, &self.inner(&hidden)?)?;
                 self.feed_forward_input(&sum, &sum)
             }
             Order::Parallel => {
                 let normal = self.attention_norm.forward(hidden)?;
                 let attended = self.attention(&normal, positions, cache)?;
                 let normal = self.feed_forward_input(hidden, &normal)?;
-                let thought = self.feed_forward(&normal)?;
-                Ok(((thought + attended)? + hidden)?)
+                let hidden = self.output.added_to(hidden, &attended)?;
+                self.fall.added_to(&hidden, &self.inner(&normal)?)
             }
         }
     }
@@ -214,7 +216,8 @@ impl Layer {
         }
     }
 
-    /// Normalised `[B, T, width]` to what each token takes from those it sees.
+    /// Normalised `[B, T, width]` to what each token takes from those it sees, `[B, T, heads *
+    /// head_dim]`.
     fn attention(
         &self,
         normal: &Tensor,
@@ -244,7 +247,7 @@ impl Layer {
             }
             _ => attend(&queries, &keys, &values, bias, scale)?,
         };
-        self.output.forward(&attended)
+        Ok(attended)
     }
 
     /// Queries `[B, heads, T, head_dim]`, keys and values of as many heads as there are.
@@ -283,13 +286,14 @@ impl Layer {
         }
     }
 
-    fn feed_forward(&self, normal: &Tensor) -> Result<Tensor> {
-        let rise = self.rise.forward(normal)?;
-        let inner = match &self.gate {
-            Some(gate) => (activate(self.activation, &gate.forward(normal)?)? * rise)?,
-            None => activate(self.activation, &rise)?,
-        };
-        self.fall.forward(&inner)
+    /// The feed-forward part up to its last map, `[B, T, inner]`.
+    fn inner(&self, normal: &Tensor) -> Result<Tensor> {
+        Ok(match &self.gate {
+            Some(gate) => {
+                (gate.activated(self.activation, normal)? * self.rise.forward(normal)?)?
+            }
+            None => self.rise.activated(self.activation, normal)?,
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use super::check_size;
 use crate::Result;
 use crate::config::{Activation, VisionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, score_scale, split_heads};
+use crate::ops::{LayerNorm, Linear, attend, score_scale, split_heads};
 
 /// The encoder: `[M, 3, H, W]` pictures to `[M, patches, width]` tokens.
 pub struct VisionTransformer {
@@ -209,9 +209,9 @@ impl Layer {
             None,
             score_scale(&queries)?,
         )?;
-        let hidden = (hidden + self.output.forward(&attended)?)?;
+        let hidden = self.output.added_to(hidden, &attended)?;
         let normal = self.feed_forward_norm.forward(&hidden)?;
-        let inner = activate(self.activation, &self.rise.forward(&normal)?)?;
-        Ok((hidden + self.fall.forward(&inner)?)?)
+        let inner = self.rise.activated(self.activation, &normal)?;
+        self.fall.added_to(&hidden, &inner)
     }
 }
