@@ -206,7 +206,7 @@ impl MaskedCrossAttention {
 
     /// As [`Self::forward`], before the output's map: `[B, L, heads * head_dim]`.
     fn attended(&self, text: &Tensor, media: &MediaKeysValues, mask: &MediaMask) -> Result<Tensor> {
-        let queries = self.queries.forward(&self.norm.forward(text)?)?;
+        let queries = self.queries.of_normal(&self.norm, text)?;
         let mut queries = split_heads(&queries, self.heads)?;
         if let Some(scale) = &mask.query_scale {
             queries = queries.broadcast_mul(scale)?;
@@ -294,7 +294,7 @@ impl GatedBlock {
             None => text.clone(),
         };
         let gate = self.feed_forward_gate.tanh()?;
-        self.feed_forward.gated_onto(&text, &gate)
+        self.feed_forward.added_to(&text, Some(&gate))
     }
 
     /// How far the gates are open: tanh of the attention gate and of the feed-forward gate.

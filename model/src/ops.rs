@@ -9,8 +9,8 @@ use candle_core::{D, DType, Tensor};
 use crate::Result;
 use crate::config::Activation;
 use crate::fused::{
-    Affine, Attention, BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Normalize,
-    SelfGate,
+    self, Affine, Attention, BiasedSoftmax, FrozenAffine, FrozenNorm, FrozenProduct, Gelu, Map,
+    Norm, Normalize, SelfGate, takes_tiles,
 };
 use crate::init::{Init, ParameterStore};
 
@@ -92,14 +92,16 @@ impl Linear {
         Ok(output.reshape(self.output_shape(input)?)?)
     }
 
-    /// What [`activate`] makes of [`Self::forward`].
-    pub(crate) fn activated(&self, activation: Activation, input: &Tensor) -> Result<Tensor> {
-        if !self.is_fixed(input) {
-            return activate(activation, &self.forward(input)?);
+    /// What [`Self::forward`] gives for `norm` of `input`.
+    pub(crate) fn of_normal(&self, norm: &impl RowNorm, input: &Tensor) -> Result<Tensor> {
+        match norm.fixed() {
+            Some(norm) if self.is_fixed(input) => {
+                let affine = self.affine(Some(norm), 1.0);
+                let output = self.rows_of(input)?.apply_op1_no_bwd(&affine)?;
+                Ok(output.reshape(self.output_shape(input)?)?)
+            }
+            _ => self.forward(&norm.forward(input)?),
         }
-        let affine = self.affine(Some(activation), 1.0);
-        let output = self.rows_of(input)?.apply_op1_no_bwd(&affine)?;
-        Ok(output.reshape(self.output_shape(input)?)?)
     }
 
     /// `residual` `[..., out]` plus what [`Self::forward`] gives.
@@ -127,7 +129,7 @@ impl Linear {
         let rows = self.rows_of(input)?;
         let residual = residual.contiguous()?;
         let output = rows.apply_op2_no_bwd(&residual, &self.affine(None, factor))?;
-        Ok(output.reshape(self.output_shape(input)?)?)
+        Ok(output.reshape(residual.shape())?)
     }
 
     /// The rows of `[..., in]`, `[M, in]`: one large two-dimensional product is faster than a batch of
@@ -144,20 +146,132 @@ impl Linear {
         Ok(shape)
     }
 
-    /// Whether what it makes of `input` has no gradient.
+    /// Whether the map of `input` has no gradient and so many rows that it is taken in tiles.
     fn is_fixed(&self, input: &Tensor) -> bool {
         let bias = self.bias.as_ref();
-        !input.track_op() && !self.weight.track_op() && !bias.is_some_and(Tensor::track_op)
+        let is_tracked =
+            input.track_op() || self.weight.track_op() || bias.is_some_and(Tensor::track_op);
+        let inputs = input.dims().last().copied().unwrap_or_default().max(1);
+        let is_large = takes_tiles(input.elem_count() / inputs);
+        !is_tracked && is_large && self.weight.is_contiguous() && input.device().is_cpu()
     }
 
-    fn affine(&self, activation: Option<Activation>, factor: f32) -> Affine {
-        Affine {
+    fn map(&self) -> Map {
+        Map {
             weight: self.weight.clone(),
             bias: self.bias.clone(),
-            activation,
+        }
+    }
+
+    fn affine(&self, norm: Option<Norm>, factor: f32) -> Affine {
+        Affine {
+            norm,
+            map: self.map(),
             factor,
         }
     }
+}
+
+/// Three maps whose weights lie one above the other, of equally many outputs.
+pub(crate) struct Stacked {
+    all: Linear,
+    /// Views of it.
+    parts: [Linear; 3],
+}
+
+impl Stacked {
+    /// The maps to each third of the outputs of `all`.
+    pub(crate) fn new(all: Linear) -> Result<Self> {
+        let count = all.weight.dim(0)? / 3;
+        let part = |part: usize| all.rows(part * count, count);
+        let parts = [part(0)?, part(1)?, part(2)?];
+        Ok(Self { all, parts })
+    }
+
+    pub(crate) fn parts(&self) -> &[Linear; 3] {
+        &self.parts
+    }
+
+    /// What the maps make of `norm` of `input` `[B, T, in]`, in heads, `[B, heads, T, head_dim]` each.
+    /// Where nothing has a gradient they are views of one product; else they are apart, since the
+    /// gradient of a view is filled up with zeros to the size of the whole.
+    pub(crate) fn heads(
+        &self,
+        norm: &impl RowNorm,
+        input: &Tensor,
+        heads: usize,
+    ) -> Result<[Tensor; 3]> {
+        if self.all.is_fixed(input) && norm.fixed().is_some() {
+            let (batch, tokens, _) = input.dims3()?;
+            let all = self.all.of_normal(norm, input)?;
+            let all = all.reshape((batch, tokens, 3, heads, ()))?;
+            let part = |part: usize| all.narrow(2, part, 1)?.squeeze(2)?.transpose(1, 2);
+            return Ok([part(0)?, part(1)?, part(2)?]);
+        }
+        let normal = norm.forward(input)?;
+        let part = |part: &Linear| split_heads(&part.forward(&normal)?, heads);
+        let [first, second, third] = &self.parts;
+        Ok([part(first)?, part(second)?, part(third)?])
+    }
+}
+
+/// A layer's feed-forward part: `fall(activation(rise(norm(x))))`.
+pub(crate) struct FeedForward<'a, N> {
+    /// None where what comes in is normalised.
+    pub(crate) norm: Option<&'a N>,
+    pub(crate) rise: &'a Linear,
+    pub(crate) activation: Activation,
+    pub(crate) fall: &'a Linear,
+}
+
+impl<N: RowNorm> FeedForward<'_, N> {
+    /// `residual` plus what the part makes of `input`, times `gate` `[1]` where there is one.
+    pub(crate) fn added_to(
+        &self,
+        residual: &Tensor,
+        input: &Tensor,
+        gate: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let is_tracked = residual.track_op() || gate.is_some_and(Tensor::track_op);
+        let norm = self.norm.map(RowNorm::fixed);
+        let is_fixed = self.rise.is_fixed(input) && self.fall.is_fixed(input) && !is_tracked;
+        if !is_fixed || matches!(norm, Some(None)) {
+            let normal = match self.norm {
+                Some(norm) => norm.forward(input)?,
+                None => input.clone(),
+            };
+            let inner = activate(self.activation, &self.rise.forward(&normal)?)?;
+            return match gate {
+                Some(gate) => self.fall.gated_onto(residual, &inner, gate),
+                None => self.fall.added_to(residual, &inner),
+            };
+        }
+        let part = fused::FeedForward {
+            norm: norm.flatten(),
+            rise: self.rise.map(),
+            activation: self.activation,
+            fall: self.fall.map(),
+            factor: match gate {
+                Some(gate) => gate.to_vec1::<f32>()?[0],
+                None => 1.0,
+            },
+        };
+        let residual = residual.contiguous()?;
+        let output = self
+            .rise
+            .rows_of(input)?
+            .apply_op2_no_bwd(&residual, &part)?;
+        Ok(output.reshape(residual.shape())?)
+    }
+}
+
+/// A norm of the last axis.
+pub(crate) trait RowNorm {
+    /// `[..., width]` to the same.
+    fn forward(&self, input: &Tensor) -> Result<Tensor>;
+
+    /// What it does, where it has no gradient.
+    fn fixed(&self) -> Option<Norm>;
 }
 
 /// Normalisation of the last axis to mean 0 and variance 1, then scale and shift.
@@ -188,12 +302,27 @@ impl LayerNorm {
         })
     }
 
-    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let input = input.contiguous()?;
-        let normalize = Normalize {
+    fn normalize(&self) -> Normalize {
+        Normalize {
             is_centred: true,
             epsilon: self.epsilon,
-        };
+        }
+    }
+}
+
+impl RowNorm for LayerNorm {
+    fn fixed(&self) -> Option<Norm> {
+        let is_tracked = self.weight.track_op() || self.bias.as_ref().is_some_and(Tensor::track_op);
+        (!is_tracked).then(|| Norm {
+            how: self.normalize(),
+            scale: self.weight.clone(),
+            shift: self.bias.clone(),
+        })
+    }
+
+    fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let input = input.contiguous()?;
+        let normalize = self.normalize();
         if let Some(bias) = &self.bias
             && !self.weight.track_op()
             && !bias.track_op()
@@ -228,11 +357,25 @@ impl RmsNorm {
         })
     }
 
-    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let normal = input.contiguous()?.apply_op1(Normalize {
+    fn normalize(&self) -> Normalize {
+        Normalize {
             is_centred: false,
             epsilon: self.epsilon,
-        })?;
+        }
+    }
+}
+
+impl RowNorm for RmsNorm {
+    fn fixed(&self) -> Option<Norm> {
+        (!self.weight.track_op()).then(|| Norm {
+            how: self.normalize(),
+            scale: self.weight.clone(),
+            shift: None,
+        })
+    }
+
+    fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let normal = input.contiguous()?.apply_op1(self.normalize())?;
         Ok(normal.broadcast_mul(&self.weight)?)
     }
 }

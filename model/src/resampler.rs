@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, attend, score_scale, split_heads};
+use crate::ops::{self, LayerNorm, Linear, RowNorm, attend, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
@@ -226,7 +226,7 @@ impl Layer {
             score_scale(&queries)?,
         )?;
         let latents = self.output.added_to(&for_all(latents)?, &attended)?;
-        self.feed_forward.added_to(&latents)
+        self.feed_forward.added_to(&latents, None)
     }
 }
 
@@ -273,19 +273,15 @@ impl FeedForward {
         })
     }
 
-    /// `[..., width]` plus what the part makes of it.
-    pub(crate) fn added_to(&self, input: &Tensor) -> Result<Tensor> {
-        self.fall.added_to(input, &self.inner(input)?)
-    }
-
-    /// As [`Self::added_to`], what is added times `gate` `[1]`.
-    pub(crate) fn gated_onto(&self, input: &Tensor, gate: &Tensor) -> Result<Tensor> {
-        self.fall.gated_onto(input, &self.inner(input)?, gate)
-    }
-
-    fn inner(&self, input: &Tensor) -> Result<Tensor> {
-        self.rise
-            .activated(self.activation, &self.norm.forward(input)?)
+    /// `[..., width]` plus what the part makes of it, times `gate` `[1]` where there is one.
+    pub(crate) fn added_to(&self, input: &Tensor, gate: Option<&Tensor>) -> Result<Tensor> {
+        let part = ops::FeedForward {
+            norm: Some(&self.norm),
+            rise: &self.rise,
+            activation: self.activation,
+            fall: &self.fall,
+        };
+        part.added_to(input, input, gate)
     }
 }
 

@@ -1,58 +1,139 @@
-//! An affine map and what follows it, for what needs no gradient.
+//! Maps with what stands around them, in few walks over memory, for what needs no gradient.
+
+use std::ops::Deref;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Storage, Tensor, bail};
 
 use super::contiguous;
 use super::finish::Finish;
-use super::frozen::stored_product;
+use super::norm::{Normalize, RowNorm};
+use super::panels::Panels;
+use super::weight::Weight;
 use crate::config::Activation;
 
-/// `activation(x * W^T + b)` of rows `[M, in]`, `[M, out]`, and with a second operand `[M, out]` that
-/// plus `factor` times this, in one walk over the result. There is no backward pass: use it where
-/// nothing has a gradient.
-pub(crate) struct Affine {
-    /// `[out, in]`, in any type of frozen weights.
+/// A norm of the last axis, with its learnt scale and shift `[width]`.
+#[derive(Clone)]
+pub(crate) struct Norm {
+    pub(crate) how: Normalize,
+    pub(crate) scale: Tensor,
+    pub(crate) shift: Option<Tensor>,
+}
+
+/// A frozen weight `[out, in]` of any type, and a bias `[out]`.
+#[derive(Clone)]
+pub(crate) struct Map {
     pub(crate) weight: Tensor,
-    /// `[out]`.
     pub(crate) bias: Option<Tensor>,
-    pub(crate) activation: Option<Activation>,
+}
+
+/// `map(norm(x))` of rows `[M, in]`, `[M, out]`; with a second operand `[M, out]` that plus `factor` times
+/// this. There is no backward pass: it is for what has no gradient.
+pub(crate) struct Affine {
+    pub(crate) norm: Option<Norm>,
+    pub(crate) map: Map,
     pub(crate) factor: f32,
 }
 
-impl Affine {
-    fn run(
-        &self,
-        rows: (&CpuStorage, &Layout),
-        residual: Option<&[f32]>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (weight, weight_layout) = self.weight.storage_and_layout();
-        let guarded = self.bias.as_ref().map(Tensor::storage_and_layout);
-        let bias = match &guarded {
-            Some((bias, layout)) => Some(contiguous(on_cpu(bias)?, layout, NAME)?),
-            None => None,
-        };
-        let outputs = self.weight.dim(0)?;
-        let count = rows.1.dims()[0];
-        if bias.is_some_and(|bias| bias.len() != outputs)
-            || residual.is_some_and(|residual| residual.len() != count * outputs)
-        {
-            bail!("{NAME}: a bias or a residual does not fit {outputs} outputs");
+/// The second operand `[M, out]` plus `factor * fall(activation(rise(norm(x))))` of rows `[M, in]`. What
+/// rises never lies in memory as rows. There is no backward pass.
+pub(crate) struct FeedForward {
+    pub(crate) norm: Option<Norm>,
+    pub(crate) rise: Map,
+    pub(crate) activation: Activation,
+    pub(crate) fall: Map,
+    pub(crate) factor: f32,
+}
+
+/// A tensor that is being read.
+struct Read<'a, G>(G, &'a Layout);
+
+fn read(tensor: &Tensor) -> Read<'_, impl Deref<Target = Storage>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Read(storage, layout)
+}
+
+impl<G: Deref<Target = Storage>> Read<'_, G> {
+    fn storage(&self) -> Result<&CpuStorage> {
+        match &*self.0 {
+            Storage::Cpu(storage) => Ok(storage),
+            _ => bail!("{NAME} runs on the CPU"),
         }
-        let finish = Finish {
-            bias,
-            activation: self.activation,
-            residual: residual.map(|residual| (residual, self.factor)),
-        };
-        stored_product(rows, (on_cpu(&weight)?, weight_layout), finish, NAME)
+    }
+
+    /// The numbers of a tensor `[width]`.
+    fn numbers(&self, width: usize) -> Result<&[f32]> {
+        let numbers = contiguous(self.storage()?, self.1, NAME)?;
+        if numbers.len() != width {
+            bail!("{NAME}: {} numbers for a width of {width}", numbers.len());
+        }
+        Ok(numbers)
     }
 }
 
 const NAME: &str = "affine";
 
-fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
-    match storage {
-        Storage::Cpu(storage) => Ok(storage),
-        _ => bail!("{NAME} runs on the CPU"),
+/// Rows `[M, in]` in panels, normalised first.
+fn panels(rows: &CpuStorage, layout: &Layout, norm: Option<&Norm>) -> Result<Panels> {
+    let (_, inputs) = layout.shape().dims2()?;
+    let rows = contiguous(rows, layout, NAME)?;
+    let Some(norm) = norm else {
+        return Ok(Panels::of(rows, inputs, None));
+    };
+    let (scale, shift) = (read(&norm.scale), norm.shift.as_ref().map(read));
+    let none = vec![0.0; inputs];
+    let norm = RowNorm {
+        how: norm.how,
+        scales: scale.numbers(inputs)?,
+        shifts: match &shift {
+            Some(shift) => shift.numbers(inputs)?,
+            None => &none,
+        },
+    };
+    Ok(Panels::of(rows, inputs, Some(norm)))
+}
+
+impl Map {
+    fn outputs(&self) -> Result<usize> {
+        self.weight.dim(0)
+    }
+
+    /// Calls `run` with the weight for so many inputs and with what follows the product.
+    fn with<T>(
+        &self,
+        inputs: usize,
+        activation: Option<Activation>,
+        run: impl FnOnce(Weight<'_>, Finish<'_>) -> T,
+    ) -> Result<T> {
+        let weight = read(&self.weight);
+        let bias = self.bias.as_ref().map(read);
+        let bias = match &bias {
+            Some(bias) => Some(bias.numbers(self.outputs()?)?),
+            None => None,
+        };
+        let finish = Finish {
+            bias,
+            activation,
+            residual: None,
+        };
+        let weight = Weight::new((weight.storage()?, weight.1), inputs, NAME)?;
+        Ok(run(weight, finish))
+    }
+
+    /// The map of rows in panels, plus `factor` times which a residual `[M, out]` gives.
+    fn finish(
+        &self,
+        panels: &Panels,
+        residual: Option<(&[f32], f32)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let outputs = self.outputs()?;
+        if residual.is_some_and(|(numbers, _)| numbers.len() != panels.rows() * outputs) {
+            bail!("{NAME}: the residual does not fit {outputs} outputs");
+        }
+        let product = self.with(panels.inputs(), None, |weight, finish| {
+            weight.product(panels, Finish { residual, ..finish })
+        })?;
+        let shape = Shape::from((panels.rows(), outputs));
+        Ok((CpuStorage::F32(product), shape))
     }
 }
 
@@ -62,7 +143,8 @@ impl CustomOp1 for Affine {
     }
 
     fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.run((rows, layout), None)
+        let panels = panels(rows, layout, self.norm.as_ref())?;
+        self.map.finish(&panels, None)
     }
 }
 
@@ -79,6 +161,31 @@ impl CustomOp2 for Affine {
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let residual = contiguous(residual, residual_layout, NAME)?;
-        self.run((rows, layout), Some(residual))
+        let panels = panels(rows, layout, self.norm.as_ref())?;
+        self.map.finish(&panels, Some((residual, self.factor)))
+    }
+}
+
+impl CustomOp2 for FeedForward {
+    fn name(&self) -> &'static str {
+        "feed-forward"
+    }
+
+    fn cpu_fwd(
+        &self,
+        rows: &CpuStorage,
+        layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let residual = contiguous(residual, residual_layout, NAME)?;
+        let panels = panels(rows, layout, self.norm.as_ref())?;
+        let inner = self
+            .rise
+            .with(panels.inputs(), Some(self.activation), |weight, finish| {
+                weight.panels(&panels, finish)
+            })?;
+        drop(panels);
+        self.fall.finish(&inner, Some((residual, self.factor)))
     }
 }

@@ -55,13 +55,11 @@ impl<'a> Finish<'a> {
         });
     }
 
-    /// Writes the sums `[out, lines]` of a panel's rows with the outputs from `start` on.
-    pub(super) fn write(&self, output: &Output, panel: Panel<'_>, sums: &mut [Line], start: usize) {
-        let per_output = panel.lines_per_input;
-        let outputs = sums.len() / per_output;
+    /// Finishes the sums `[count, lines]` of the outputs from `start` on where they lie, but for the
+    /// residual.
+    pub(super) fn lines(&self, sums: &mut [Line], per_output: usize, start: usize) {
         if let Some(bias) = self.bias {
-            let bias = &bias[start..start + outputs];
-            for (lines, bias) in sums.chunks_mut(per_output).zip(bias) {
+            for (lines, bias) in sums.chunks_mut(per_output).zip(&bias[start..]) {
                 for sum in numbers(lines) {
                     *sum += bias;
                 }
@@ -70,24 +68,34 @@ impl<'a> Finish<'a> {
         if let Some(activation) = self.activation {
             activate(numbers(sums), activation);
         }
+    }
+
+    /// Writes the sums `[count, lines]` of a panel's rows with the outputs from `start` on.
+    pub(super) fn write(&self, output: &Output, panel: Panel<'_>, sums: &mut [Line], start: usize) {
+        let per_output = panel.lines_per_input;
+        let outputs = sums.len() / per_output;
+        self.lines(sums, per_output, start);
         for place in 0..per_output {
             let first = panel.start + place * WIDTH;
             let rows = WIDTH.min(panel.rows - place * WIDTH);
             for column in (0..outputs).step_by(WIDTH) {
                 let width = WIDTH.min(outputs - column);
                 let mut square = [Line::ZERO; WIDTH];
-                let lines = sums[column * per_output..].chunks(per_output);
-                for (turned, lines) in square.iter_mut().zip(lines) {
-                    *turned = lines[place];
+                let lines = sums[column * per_output + place..].iter();
+                for (turned, line) in square.iter_mut().zip(lines.step_by(per_output)) {
+                    *turned = *line;
                 }
                 turn(&mut square);
                 for (row, line) in square[..rows].iter_mut().enumerate() {
-                    let (row, sums) = (first + row, &mut line.0[..width]);
+                    let row = first + row;
                     if let Some((residual, factor)) = self.residual {
                         let residual = &residual[row * output.width() + start + column..];
-                        add(sums, residual, factor);
+                        match residual.first_chunk::<WIDTH>() {
+                            Some(residual) => add(&mut line.0, residual, factor),
+                            None => add(&mut line.0[..width], residual, factor),
+                        }
                     }
-                    output.write(row, start + column, sums);
+                    output.write(row, start + column, &line.0, width);
                 }
             }
         }

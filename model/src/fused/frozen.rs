@@ -3,10 +3,10 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 
-use super::block::{Block, row_bytes};
 use super::contiguous;
 use super::finish::Finish;
 use super::product::product;
+use super::weight::Weight;
 
 /// `x * W^T` for rows `[M, in]` and a frozen weight `[out, in]` of 32 or 16 bits, or in blocks of 8,
 /// `[M, out]`.
@@ -25,7 +25,7 @@ pub(super) fn stored_product(
     let (count, inputs) = rows_layout.shape().dims2()?;
     let (outputs, _) = weight_layout.shape().dims2()?;
     let shape = Shape::from((count, outputs));
-    let Some((first, last)) = weight_layout.contiguous_offsets() else {
+    if !weight_layout.is_contiguous() {
         let CpuStorage::F32(_) = weight else {
             bail!("{name} needs a contiguous weight");
         };
@@ -36,20 +36,12 @@ pub(super) fn stored_product(
         };
         finish.in_place(&mut product, outputs);
         return Ok((CpuStorage::F32(product), shape));
-    };
+    }
     let rows = contiguous(rows, rows_layout, name)?;
-    let product = match weight {
-        CpuStorage::F32(weight) if inputs * outputs == last - first => {
-            product(rows, &weight[first..last], inputs, finish)
-        }
-        CpuStorage::BF16(weight) if inputs * outputs == last - first => {
-            product(rows, &weight[first..last], inputs, finish)
-        }
-        CpuStorage::U8(weight) if row_bytes(inputs) == Some((last - first) / outputs.max(1)) => {
-            let (blocks, _) = weight[first..last].as_chunks();
-            product::<Block>(rows, blocks, inputs, finish)
-        }
-        _ => bail!("{name}: the weight does not fit {inputs} inputs"),
+    let product = match Weight::new((weight, weight_layout), inputs, name)? {
+        Weight::F32(weight) => product(rows, weight, inputs, finish),
+        Weight::Bf16(weight) => product(rows, weight, inputs, finish),
+        Weight::Blocks(weight) => product(rows, weight, inputs, finish),
     };
     Ok((CpuStorage::F32(product), shape))
 }

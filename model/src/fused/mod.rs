@@ -7,6 +7,7 @@
 
 mod affine;
 mod attention;
+mod attention_tiles;
 mod block;
 mod cross_entropy;
 mod few_rows;
@@ -25,17 +26,19 @@ mod softmax;
 mod tile;
 mod turn;
 mod vectors;
+mod weight;
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 use rayon::prelude::*;
 
-pub(crate) use affine::Affine;
+pub(crate) use affine::{Affine, FeedForward, Map, Norm};
 pub(crate) use attention::Attention;
 pub(crate) use block::{Blocks, row_bytes};
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use frozen::{FrozenAffine, FrozenProduct};
 pub(crate) use gelu::Gelu;
 pub(crate) use norm::{FrozenNorm, Normalize};
+pub(crate) use product::takes_tiles;
 pub(crate) use self_gate::SelfGate;
 pub(crate) use softmax::BiasedSoftmax;
 pub(crate) use turn::Turn;

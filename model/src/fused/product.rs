@@ -7,7 +7,7 @@ use super::finish::Finish;
 use super::lines::Line;
 use super::matrix::{Matrix, multiply_on_all};
 use super::output::Output;
-use super::panels::{MOST_LINES, Panels};
+use super::panels::{MOST_LINES, Panels, Places};
 use super::tile::{has_tiles, sums};
 
 /// Outputs of one task: their part of the weight stays in a cache while rows pass by.
@@ -27,8 +27,8 @@ pub(super) fn product<W: Stored>(
 ) -> Vec<f32> {
     let values = (inputs / W::NUMBERS).max(1);
     let (count, outputs) = (rows.len() / inputs.max(1), weight.len() / values);
-    if count > MOST_ROWS && has_tiles() {
-        return in_tiles(rows, weight, inputs, finish);
+    if takes_tiles(count) && inputs > 0 {
+        return panels_product(&Panels::of(rows, inputs, None), weight, finish);
     }
     let mut product = if count <= MOST_ROWS && inputs > 0 {
         few_rows(rows, weight, inputs)
@@ -39,38 +39,88 @@ pub(super) fn product<W: Stored>(
     product
 }
 
-fn in_tiles<W: Stored>(rows: &[f32], weight: &[W], inputs: usize, finish: Finish<'_>) -> Vec<f32> {
-    let values = inputs / W::NUMBERS;
-    let (count, outputs) = (rows.len() / inputs, weight.len() / values);
-    let panels = Panels::of(rows, inputs);
-    let weights: Vec<&[W]> = weight.chunks(OUTPUTS_PER_TASK * values).collect();
+/// Whether products of so many rows are taken in tiles.
+pub(crate) fn takes_tiles(rows: usize) -> bool {
+    rows > MOST_ROWS && has_tiles()
+}
+
+/// As [`product`], of rows in panels.
+pub(super) fn panels_product<W: Stored>(
+    panels: &Panels,
+    weight: &[W],
+    finish: Finish<'_>,
+) -> Vec<f32> {
+    let outputs = weight.len() * W::NUMBERS / panels.inputs();
+    let fill = |output: &Output| {
+        let space = || vec![Line::ZERO; OUTPUTS_PER_TASK * MOST_LINES];
+        share_out(panels, weight, space, |lines, index, weight, start| {
+            let panel = panels.panel(index);
+            let lines = &mut lines[..weight.rows * panel.lines_per_input];
+            sums(lines, panel, weight);
+            finish.write(output, panel, lines, start);
+        });
+    };
+    // SAFETY: work is shared out for all pairs of a panel and outputs, and each writes the rows of the
+    // one with the others.
+    unsafe { Output::filled(panels.rows(), outputs, fill) }
+}
+
+/// As [`panels_product`], to panels of the result; a residual is not added.
+pub(super) fn panels_to_panels<W: Stored>(
+    panels: &Panels,
+    weight: &[W],
+    finish: Finish<'_>,
+) -> Panels {
+    let outputs = weight.len() * W::NUMBERS / panels.inputs();
+    let fill = |places: &Places| {
+        share_out(
+            panels,
+            weight,
+            || (),
+            |(), index, weight, start| {
+                let panel = panels.panel(index);
+                // SAFETY: work is shared out once for each pair of a panel and outputs.
+                let lines = unsafe { places.take(index, start..start + weight.rows) };
+                sums(lines, panel, weight);
+                finish.lines(lines, panel.lines_per_input, start);
+            },
+        );
+    };
+    // SAFETY: work is shared out for all pairs of a panel and outputs.
+    unsafe { Panels::made(panels.rows(), outputs, fill) }
+}
+
+/// Calls `work` on all threads, once for each pair of a panel and a part of the weight, with the panel's
+/// number, the part, its first output, and memory of the thread.
+fn share_out<W: Stored, S>(
+    panels: &Panels,
+    weight: &[W],
+    space: impl Fn() -> S + Sync + Send,
+    work: impl Fn(&mut S, usize, Matrix<'_>, usize) + Sync + Send,
+) {
+    let inputs = panels.inputs();
+    let parts: Vec<&[W]> = weight
+        .chunks(OUTPUTS_PER_TASK * inputs / W::NUMBERS)
+        .collect();
     // A weight of fewer bits is widened once for all rows.
-    let panels_per_task = if W::IS_WIDE {
+    let per_task = if W::IS_WIDE {
         PANELS_PER_TASK
     } else {
         panels.count()
     };
-    let groups = panels.count().div_ceil(panels_per_task);
-    let fill = |output: &Output| {
-        let tasks = (0..weights.len() * groups).into_par_iter().with_max_len(1);
-        tasks.for_each_init(
-            || (Vec::new(), vec![Line::ZERO; OUTPUTS_PER_TASK * MOST_LINES]),
-            |(buffer, lines), task| {
-                let (block, group) = (task / groups, task % groups);
-                let weight = Matrix::packed(W::wide(weights[block], buffer), inputs);
-                let first = group * panels_per_task;
-                for index in first..panels.count().min(first + panels_per_task) {
-                    let panel = panels.panel(index);
-                    let lines = &mut lines[..weight.rows * panel.lines_per_input];
-                    sums(lines, panel, weight);
-                    finish.write(output, panel, lines, block * OUTPUTS_PER_TASK);
-                }
-            },
-        );
-    };
-    // SAFETY: tasks are all pairs of a block of outputs and a group of panels; each writes the rows of
-    // these with those.
-    unsafe { Output::filled(count, outputs, fill) }
+    let groups = panels.count().div_ceil(per_task);
+    let tasks = (0..parts.len() * groups).into_par_iter().with_max_len(1);
+    tasks.for_each_init(
+        || (Vec::new(), space()),
+        |(buffer, space), task| {
+            let (part, group) = (task / groups, task % groups);
+            let weight = Matrix::packed(W::wide(parts[part], buffer), inputs);
+            let first = group * per_task;
+            for index in first..panels.count().min(first + per_task) {
+                work(space, index, weight, part * OUTPUTS_PER_TASK);
+            }
+        },
+    );
 }
 
 /// Numbers of a weight of fewer bits that are made 32 bits wide at one time: what is multiplied next is

@@ -194,7 +194,7 @@ mod tests {
         } else {
             Matrix::packed(&right, inputs)
         };
-        let panels = Panels::of(&left, inputs);
+        let panels = Panels::of(&left, inputs, None);
         for index in 0..panels.count() {
             let panel = panels.panel(index);
             let per_input = panel.lines_per_input;
