@@ -172,16 +172,71 @@ impl Linear {
     }
 }
 
-/// Three maps whose weights lie one above the other, of equally many outputs.
-pub(crate) struct Stacked {
+/// Maps whose weights lie one above the other, of equally many outputs.
+pub(crate) struct Stacked<const N: usize> {
     all: Linear,
     /// Views of it.
-    parts: [Linear; 3],
+    parts: [Linear; N],
 }
 
-impl Stacked {
+impl Stacked<2> {
+    /// The maps to each half of the outputs of `all`.
+    pub(crate) fn halves(all: Linear) -> Result<Self> {
+        let count = all.weight.dim(0)? / 2;
+        let parts = [all.rows(0, count)?, all.rows(count, count)?];
+        Ok(Self { all, parts })
+    }
+
+    /// What the maps make of `[B, T, in]`, in heads, `[B, heads, T, head_dim]` each. Where nothing has a
+    /// gradient they are views of one product; else they are apart, since the gradient of a view is
+    /// filled up with zeros to the size of the whole.
+    pub(crate) fn heads(&self, input: &Tensor, heads: usize) -> Result<[Tensor; 2]> {
+        if self.all.is_fixed(input) {
+            let all = self.all.forward(input)?;
+            return Ok([part(&all, 2, heads, 0)?, part(&all, 2, heads, 1)?]);
+        }
+        let [first, second] = &self.parts;
+        Ok([
+            split_heads(&first.forward(input)?, heads)?,
+            split_heads(&second.forward(input)?, heads)?,
+        ])
+    }
+
+    /// What the maps make of `norms` of tokens `[B, S, in]` and, behind them in each row, of
+    /// `[B or 1, T, in]`, by maps of their own, in heads, `[B, heads, S + T, head_dim]` each.
+    pub(crate) fn heads_of_both(
+        [first, last]: [&Self; 2],
+        norms: [&impl RowNorm; 2],
+        [tokens, behind]: [&Tensor; 2],
+        heads: usize,
+    ) -> Result<[Tensor; 2]> {
+        if first.all.is_fixed(tokens) && last.all.is_fixed(behind) {
+            let tokens = first.all.of_normal(norms[0], tokens)?;
+            let behind = last.all.of_normal(norms[1], behind)?;
+            let all = tokens.apply_op2_no_bwd(&behind, &fused::Join)?;
+            return Ok([part(&all, 2, heads, 0)?, part(&all, 2, heads, 1)?]);
+        }
+        let count = tokens.dim(0)?;
+        let (tokens, behind) = (norms[0].forward(tokens)?, norms[1].forward(behind)?);
+        let both = |first: &Linear, last: &Linear| -> Result<Tensor> {
+            let behind = last.forward(&behind)?;
+            let (_, length, width) = behind.dims3()?;
+            let behind = behind.broadcast_as((count, length, width))?.contiguous()?;
+            split_heads(
+                &Tensor::cat(&[&first.forward(&tokens)?, &behind], 1)?,
+                heads,
+            )
+        };
+        Ok([
+            both(&first.parts[0], &last.parts[0])?,
+            both(&first.parts[1], &last.parts[1])?,
+        ])
+    }
+}
+
+impl Stacked<3> {
     /// The maps to each third of the outputs of `all`.
-    pub(crate) fn new(all: Linear) -> Result<Self> {
+    pub(crate) fn thirds(all: Linear) -> Result<Self> {
         let count = all.weight.dim(0)? / 3;
         let part = |part: usize| all.rows(part * count, count);
         let parts = [part(0)?, part(1)?, part(2)?];
@@ -192,9 +247,7 @@ impl Stacked {
         &self.parts
     }
 
-    /// What the maps make of `norm` of `input` `[B, T, in]`, in heads, `[B, heads, T, head_dim]` each.
-    /// Where nothing has a gradient they are views of one product; else they are apart, since the
-    /// gradient of a view is filled up with zeros to the size of the whole.
+    /// As of two, of `norm` of `input`.
     pub(crate) fn heads(
         &self,
         norm: &impl RowNorm,
@@ -202,10 +255,8 @@ impl Stacked {
         heads: usize,
     ) -> Result<[Tensor; 3]> {
         if self.all.is_fixed(input) && norm.fixed().is_some() {
-            let (batch, tokens, _) = input.dims3()?;
             let all = self.all.of_normal(norm, input)?;
-            let all = all.reshape((batch, tokens, 3, heads, ()))?;
-            let part = |part: usize| all.narrow(2, part, 1)?.squeeze(2)?.transpose(1, 2);
+            let part = |at: usize| part(&all, 3, heads, at);
             return Ok([part(0)?, part(1)?, part(2)?]);
         }
         let normal = norm.forward(input)?;
@@ -213,6 +264,13 @@ impl Stacked {
         let [first, second, third] = &self.parts;
         Ok([part(first)?, part(second)?, part(third)?])
     }
+}
+
+/// One of `parts` parts of `[B, T, parts * heads * head_dim]`, `[B, heads, T, head_dim]`: a view.
+fn part(all: &Tensor, parts: usize, heads: usize, at: usize) -> Result<Tensor> {
+    let (batch, tokens, _) = all.dims3()?;
+    let all = all.reshape((batch, tokens, parts, heads, ()))?;
+    Ok(all.narrow(2, at, 1)?.squeeze(2)?.transpose(1, 2)?)
 }
 
 /// A layer's feed-forward part: `fall(activation(rise(norm(x))))`.

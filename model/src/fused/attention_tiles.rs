@@ -61,10 +61,10 @@ impl Space {
         let channels = values.columns;
         self.attended.resize(channels * lines_per_input, Line::ZERO);
         sums(&mut self.attended, panel(&self.scores), values.turned());
+        let mut square = [Line::ZERO; WIDTH];
         for (place, factors) in factors[..lines_per_input].iter().enumerate() {
             let rows = WIDTH.min(count - place * WIDTH);
             for start in (0..channels).step_by(WIDTH) {
-                let mut square = [Line::ZERO; WIDTH];
                 let lines = self.attended[start * lines_per_input + place..].iter();
                 for (turned, line) in square.iter_mut().zip(lines.step_by(lines_per_input)) {
                     for (lane, turned) in turned.0.iter_mut().enumerate() {

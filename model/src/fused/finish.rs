@@ -75,12 +75,12 @@ impl<'a> Finish<'a> {
         let per_output = panel.lines_per_input;
         let outputs = sums.len() / per_output;
         self.lines(sums, per_output, start);
+        let mut square = [Line::ZERO; WIDTH];
         for place in 0..per_output {
             let first = panel.start + place * WIDTH;
             let rows = WIDTH.min(panel.rows - place * WIDTH);
             for column in (0..outputs).step_by(WIDTH) {
                 let width = WIDTH.min(outputs - column);
-                let mut square = [Line::ZERO; WIDTH];
                 let lines = sums[column * per_output + place..].iter();
                 for (turned, line) in square.iter_mut().zip(lines.step_by(per_output)) {
                     *turned = *line;
@@ -95,7 +95,12 @@ impl<'a> Finish<'a> {
                             None => add(&mut line.0[..width], residual, factor),
                         }
                     }
-                    output.write(row, start + column, &line.0, width);
+                    if width == WIDTH {
+                        // One instruction where the number is known.
+                        output.write(row, start + column, &line.0);
+                    } else {
+                        output.write(row, start + column, &line.0[..width]);
+                    }
                 }
             }
         }

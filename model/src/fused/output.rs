@@ -1,7 +1,5 @@
 //! A matrix that tasks write side by side.
 
-use super::vectors::WIDTH;
-
 /// Where tasks write parts of rows.
 pub(super) struct Output {
     start: *mut f32,
@@ -31,23 +29,18 @@ impl Output {
         self.width
     }
 
-    /// Writes the first `count` of these numbers into a row, from this column on.
+    /// Writes numbers into a row, from this column on.
     ///
     /// # Panics
     /// They do not fit there.
-    pub(super) fn write(&self, row: usize, column: usize, numbers: &[f32; WIDTH], count: usize) {
-        assert!(row < self.rows && count <= WIDTH && column + count <= self.width);
-        // SAFETY: inside the matrix by the assertion.
-        let place = unsafe { self.start.add(row * self.width + column) };
-        // SAFETY: by the assertion there are so many places; nobody else writes there, and `numbers`
-        // cannot lie there, since nothing lends of it yet.
+    #[inline(always)]
+    pub(super) fn write(&self, row: usize, column: usize, numbers: &[f32]) {
+        assert!(row < self.rows && column + numbers.len() <= self.width);
+        let at = row * self.width + column;
+        // SAFETY: inside the matrix by the assertion; nobody else writes there, and `numbers` cannot lie
+        // there, since nothing lends of it yet.
         unsafe {
-            if count == WIDTH {
-                // One instruction where the number is known.
-                std::ptr::copy_nonoverlapping(numbers.as_ptr(), place, WIDTH);
-            } else {
-                std::ptr::copy_nonoverlapping(numbers.as_ptr(), place, count);
-            }
+            std::ptr::copy_nonoverlapping(numbers.as_ptr(), self.start.add(at), numbers.len());
         }
     }
 }

@@ -190,10 +190,11 @@ fn touch(rows: &[f32]) {
 #[inline(always)]
 pub(super) fn lay_out(rows: Matrix<'_>, mut put: impl FnMut(usize, &Line)) {
     let per_input = lines_of(rows.rows);
+    let mut square = [Line::ZERO; WIDTH];
     for start in (0..rows.columns).step_by(WIDTH) {
         let width = WIDTH.min(rows.columns - start);
         for place in 0..per_input {
-            let mut square = square_of(rows, place * WIDTH, start);
+            take(&mut square, rows, place * WIDTH, start);
             turn(&mut square);
             for (input, line) in square[..width].iter().enumerate() {
                 put((start + input) * per_input + place, line);
@@ -202,17 +203,22 @@ pub(super) fn lay_out(rows: Matrix<'_>, mut put: impl FnMut(usize, &Line)) {
     }
 }
 
-/// The numbers of [`WIDTH`] rows and columns from these on; zeros beyond.
-fn square_of(rows: Matrix<'_>, first: usize, start: usize) -> Square {
-    let mut square = [Line::ZERO; WIDTH];
-    for (line, row) in square.iter_mut().zip(first..rows.rows) {
+/// Makes `square` the numbers of [`WIDTH`] rows and columns from these on; zeros beyond.
+#[inline(always)]
+fn take(square: &mut Square, rows: Matrix<'_>, first: usize, start: usize) {
+    for (row, line) in (first..).zip(square) {
+        if row >= rows.rows {
+            *line = Line::ZERO;
+            continue;
+        }
         let row = &rows.values[row * rows.row_stride..][start..rows.columns];
-        match row.first_chunk() {
-            Some(numbers) => line.0 = *numbers,
-            None => line.0[..row.len()].copy_from_slice(row),
+        if let Some(numbers) = row.first_chunk() {
+            line.0 = *numbers;
+        } else {
+            *line = Line::ZERO;
+            line.0[..row.len()].copy_from_slice(row);
         }
     }
-    square
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ enum QueryKeyValue {
 /// Three maps, one behind the other.
 enum Maps {
     Separate([Linear; 3]),
-    Stacked(Stacked),
+    Stacked(Stacked<3>),
 }
 
 impl Maps {
@@ -371,7 +371,7 @@ impl QueryKeyValue {
                     map(values, key_width)?,
                 ])))
             }
-            QueryKeyValueNames::Stacked(part) => Ok(Self::Apart(Maps::Stacked(Stacked::new(
+            QueryKeyValueNames::Stacked(part) => Ok(Self::Apart(Maps::Stacked(Stacked::thirds(
                 map(part, 3 * attended)?,
             )?))),
             QueryKeyValueNames::StackedInHeads(part) => Ok(Self::InHeads(map(part, 3 * attended)?)),

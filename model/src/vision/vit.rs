@@ -26,7 +26,7 @@ pub struct VisionTransformer {
 
 struct Layer {
     attention_norm: LayerNorm,
-    queries_keys_values: Stacked,
+    queries_keys_values: Stacked<3>,
     output: Linear,
     feed_forward_norm: LayerNorm,
     rise: Linear,
@@ -166,7 +166,7 @@ impl Layer {
             &[3 * width],
             Init::Zeros,
         )?;
-        let queries_keys_values = Stacked::new(Linear::new(in_weight, Some(in_bias)))?;
+        let queries_keys_values = Stacked::thirds(Linear::new(in_weight, Some(in_bias)))?;
         Ok(Self {
             attention_norm: norm(config, parameters, &format!("{name}.ln_1"))?,
             queries_keys_values,
