@@ -212,13 +212,19 @@ fn take(square: &mut Square, rows: Matrix<'_>, first: usize, start: usize) {
             continue;
         }
         let row = &rows.values[row * rows.row_stride..][start..rows.columns];
-        if let Some(numbers) = row.first_chunk() {
-            line.0 = *numbers;
-        } else {
-            *line = Line::ZERO;
-            line.0[..row.len()].copy_from_slice(row);
+        match row.first_chunk() {
+            Some(numbers) => line.0 = *numbers,
+            None => take_part(line, row),
         }
     }
+}
+
+/// Apart, since compilers make one copy of any length of two in one place.
+#[cold]
+#[inline(never)]
+fn take_part(line: &mut Line, numbers: &[f32]) {
+    *line = Line::ZERO;
+    line.0[..numbers.len()].copy_from_slice(numbers);
 }
 
 #[cfg(test)]

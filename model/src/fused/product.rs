@@ -10,11 +10,31 @@ use super::output::Output;
 use super::panels::{MOST_LINES, Panels, Places};
 use super::tile::{has_tiles, sums};
 
-/// Outputs of one task: their part of the weight stays in a cache while rows pass by.
-const OUTPUTS_PER_TASK: usize = 48;
+/// What one task does of a product.
+#[derive(Clone, Copy)]
+struct Share {
+    outputs: usize,
+    panels: usize,
+}
 
-/// Panels of one task: few, so that threads finish together.
-const PANELS_PER_TASK: usize = 8;
+impl Share {
+    /// Where few inputs make a panel small, the weight of some outputs stays in a cache while panels
+    /// pass by; else the panel stays while more outputs do. Either is small, so that threads finish
+    /// together.
+    fn of(inputs: usize) -> Self {
+        if inputs <= 1024 {
+            Self {
+                outputs: 48,
+                panels: 8,
+            }
+        } else {
+            Self {
+                outputs: 192,
+                panels: 2,
+            }
+        }
+    }
+}
 
 /// `x * W^T` for rows `[M, in]` and a weight `[out, in]`, finished, `[M, out]`.
 ///
@@ -52,7 +72,8 @@ pub(super) fn panels_product<W: Stored>(
 ) -> Vec<f32> {
     let outputs = weight.len() * W::NUMBERS / panels.inputs();
     let fill = |output: &Output| {
-        let space = || vec![Line::ZERO; OUTPUTS_PER_TASK * MOST_LINES];
+        let most = Share::of(panels.inputs()).outputs * MOST_LINES;
+        let space = || vec![Line::ZERO; most];
         share_out(panels, weight, space, |lines, index, weight, start| {
             let panel = panels.panel(index);
             let lines = &mut lines[..weight.rows * panel.lines_per_input];
@@ -99,12 +120,11 @@ fn share_out<W: Stored, S>(
     work: impl Fn(&mut S, usize, Matrix<'_>, usize) + Sync + Send,
 ) {
     let inputs = panels.inputs();
-    let parts: Vec<&[W]> = weight
-        .chunks(OUTPUTS_PER_TASK * inputs / W::NUMBERS)
-        .collect();
+    let share = Share::of(inputs);
+    let parts: Vec<&[W]> = weight.chunks(share.outputs * inputs / W::NUMBERS).collect();
     // A weight of fewer bits is widened once for all rows.
     let per_task = if W::IS_WIDE {
-        PANELS_PER_TASK
+        share.panels
     } else {
         panels.count()
     };
@@ -117,7 +137,7 @@ fn share_out<W: Stored, S>(
             let weight = Matrix::packed(W::wide(parts[part], buffer), inputs);
             let first = group * per_task;
             for index in first..panels.count().min(first + per_task) {
-                work(space, index, weight, part * OUTPUTS_PER_TASK);
+                work(space, index, weight, part * share.outputs);
             }
         },
     );
