@@ -189,3 +189,99 @@ impl CustomOp2 for FeedForward {
         self.fall.finish(&inner, Some((residual, self.factor)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+    use proptest::prelude::*;
+
+    use super::super::product::takes_tiles;
+    use super::*;
+    use crate::weight_type::WeightType;
+
+    fn numbers(shape: &[usize], rate: f32) -> Tensor {
+        let count = shape.iter().product();
+        let values = (0..count).map(|at| (at as f32 * rate).sin());
+        Tensor::from_vec(values.collect::<Vec<f32>>(), shape, &Device::Cpu).unwrap()
+    }
+
+    fn normal(norm: &Norm, input: &Tensor) -> Tensor {
+        let normal = input.apply_op1_no_bwd(&norm.how).unwrap();
+        let scaled = normal.broadcast_mul(&norm.scale).unwrap();
+        match &norm.shift {
+            Some(shift) => scaled.broadcast_add(shift).unwrap(),
+            None => scaled,
+        }
+    }
+
+    /// The map out of candle's operations, of a weight that may have been rounded.
+    fn mapped(weight: &Tensor, bias: &Tensor, input: &Tensor) -> Tensor {
+        let product = input.matmul(&weight.t().unwrap()).unwrap();
+        product.broadcast_add(bias).unwrap()
+    }
+
+    fn assert_close(found: &Tensor, expected: &Tensor) {
+        let apart = (found - expected).unwrap().abs().unwrap();
+        let most = apart.max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(most < 2e-5, "{most}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn maps_in_tiles_are_what_their_steps_come_to(
+            rows in 9_usize..120,
+            width in 1_usize..3,
+            inner in 1_usize..4,
+            weights in 0_usize..3,
+            is_centred: bool,
+            is_normalised: bool,
+        ) {
+            if !takes_tiles(rows) {
+                return Ok(());
+            }
+            // Multiples of 32 can be held in 8 bits; others lie askew in tiles.
+            let types = [WeightType::F32, WeightType::Bf16, WeightType::Int8];
+            let (width, inner) = if weights == 2 {
+                (32 * width, 32 * inner)
+            } else {
+                (19 * width, 37 * inner)
+            };
+            let weights = types[weights];
+            let norm = is_normalised.then(|| Norm {
+                how: Normalize { is_centred, epsilon: 1e-5 },
+                scale: numbers(&[width], 0.7),
+                shift: is_centred.then(|| numbers(&[width], 0.9)),
+            });
+            let map = |outputs: usize, inputs: usize| {
+                let weight = (numbers(&[outputs, inputs], 0.37) * 0.3).unwrap();
+                let bias = numbers(&[outputs], 0.41);
+                let held = weights.of(&weight, true).unwrap();
+                // What it was rounded to: the map of the rows of a unit matrix.
+                let unit = Tensor::eye(inputs, DType::F32, &Device::Cpu).unwrap();
+                let rounded = unit.apply_op2_no_bwd(&held, &super::super::FrozenProduct).unwrap();
+                (Map { weight: held, bias: Some(bias.clone()) }, rounded.t().unwrap(), bias)
+            };
+            let (rise, rise_weight, rise_bias) = map(inner, width);
+            let (fall, fall_weight, fall_bias) = map(width, inner);
+            let input = numbers(&[rows, width], 0.13);
+            let after = norm.as_ref().map_or(input.clone(), |norm| normal(norm, &input));
+            let risen = mapped(&rise_weight, &rise_bias, &after);
+
+            let affine = Affine { norm: norm.clone(), map: rise.clone(), factor: 1.0 };
+            assert_close(&input.apply_op1_no_bwd(&affine).unwrap(), &risen);
+
+            let activated = risen.apply_op1_no_bwd(&super::super::Gelu).unwrap();
+            let fallen = mapped(&fall_weight, &fall_bias, &activated);
+            let part = FeedForward {
+                norm,
+                rise,
+                activation: Activation::Gelu,
+                fall,
+                factor: 0.25,
+            };
+            let expected = (&input + (fallen * 0.25).unwrap()).unwrap();
+            assert_close(&input.apply_op2_no_bwd(&input, &part).unwrap(), &expected);
+        }
+    }
+}

@@ -50,3 +50,27 @@ impl CustomOp2 for Join {
         Ok((CpuStorage::F32(output), shape))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn tokens_stand_behind_those_of_their_row() {
+        let tensor = |values: &[f32], shape: (usize, usize, usize)| {
+            Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+        };
+        let first = tensor(&[1.0, 2.0, 3.0, 4.0], (2, 1, 2));
+        let joined = |last: &Tensor| -> Vec<f32> {
+            let joined = first.apply_op2_no_bwd(last, &Join).unwrap();
+            assert_eq!(joined.dims(), [2, 2, 2]);
+            joined.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let own = tensor(&[5.0, 6.0, 7.0, 8.0], (2, 1, 2));
+        assert_eq!(joined(&own), [1.0, 2.0, 5.0, 6.0, 3.0, 4.0, 7.0, 8.0]);
+        let shared = tensor(&[5.0, 6.0], (1, 1, 2));
+        assert_eq!(joined(&shared), [1.0, 2.0, 5.0, 6.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+}
