@@ -4,6 +4,7 @@
 //! key after the other. So the softmax runs down the keys for 16 queries at a time, and nothing is
 //! turned in between.
 
+use super::exp_of_nonpositive;
 use super::lanes::on_widest;
 use super::lines::{Line, turn};
 use super::matrix::Matrix;
@@ -101,23 +102,23 @@ on_widest! {
         let mut bias = bias.iter().step_by(step);
         for scores in scores.iter_mut().step_by(step) {
             let bias = bias.next().unwrap_or(&Line::ZERO);
-            for lane in 0..WIDTH {
-                let score = scores.0[lane] * scale + bias.0[lane];
-                scores.0[lane] = score;
+            let lanes = scores.0.iter_mut().zip(&bias.0).zip(&mut most);
+            for ((score, bias), most) in lanes {
+                *score = *score * scale + bias;
                 // Unlike `f32::max`, one instruction.
-                most[lane] = if score > most[lane] { score } else { most[lane] };
+                *most = if *score > *most { *score } else { *most };
             }
         }
         let mut sums = [0.0; WIDTH];
         for scores in scores.iter_mut().step_by(step) {
-            for lane in 0..WIDTH {
-                let weight = super::exp_of_nonpositive(scores.0[lane] - most[lane]);
-                scores.0[lane] = weight;
-                sums[lane] += weight;
+            let lanes = scores.0.iter_mut().zip(&most).zip(&mut sums);
+            for ((score, most), sum) in lanes {
+                *score = exp_of_nonpositive(*score - most);
+                *sum += *score;
             }
         }
-        for lane in 0..WIDTH {
-            factors.0[lane] = 1.0 / sums[lane];
+        for (factor, sum) in factors.0.iter_mut().zip(sums) {
+            *factor = 1.0 / sum;
         }
     }
 }
