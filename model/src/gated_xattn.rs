@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use crate::Result;
 use crate::config::{Activation, Attend, CrossAttentionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, MASKED_SCORE, attend, score_scale, split_heads};
+use crate::ops::{LayerNorm, Linear, MASKED_SCORE, Stacked, attend, score_scale, split_heads};
 use crate::resampler::{FeedForward, keys_and_values};
 
 /// Which latents each token may attend to.
@@ -120,8 +120,8 @@ impl MediaKeysValues {
     /// Those of these rows, `[B]` u32.
     pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
         Ok(Self {
-            keys: self.keys.index_select(rows, 0)?,
-            values: self.values.index_select(rows, 0)?,
+            keys: self.keys.contiguous()?.index_select(rows, 0)?,
+            values: self.values.contiguous()?.index_select(rows, 0)?,
         })
     }
 
@@ -147,8 +147,7 @@ impl MediaKeysValues {
 pub struct MaskedCrossAttention {
     norm: LayerNorm,
     queries: Linear,
-    keys: Linear,
-    values: Linear,
+    keys_values: Stacked<2>,
     output: Linear,
     heads: usize,
 }
@@ -167,12 +166,11 @@ impl MaskedCrossAttention {
     ) -> Result<Self> {
         let inner = config.heads * config.head_dim;
         let name = |part: &str| format!("{prefix}{part}");
-        let [keys, values] = keys_and_values(parameters, &name("to_kv"), inner, media_width)?;
+        let keys_values = keys_and_values(parameters, &name("to_kv"), inner, media_width)?;
         Ok(Self {
             norm: LayerNorm::new(parameters, &name("norm"), width)?,
             queries: Linear::without_bias(parameters, &name("to_q"), [inner, width], 1.0)?,
-            keys,
-            values,
+            keys_values,
             output: Linear::without_bias(parameters, &name("to_out"), [width, inner], 1.0)?,
             heads: config.heads,
         })
@@ -184,10 +182,8 @@ impl MaskedCrossAttention {
     /// The latents have another width.
     pub fn keys_values(&self, media: &Tensor) -> Result<MediaKeysValues> {
         let media = media.flatten(1, 2)?; // [B, N * R, media_width]
-        Ok(MediaKeysValues {
-            keys: split_heads(&self.keys.forward(&media)?, self.heads)?.contiguous()?,
-            values: split_heads(&self.values.forward(&media)?, self.heads)?.contiguous()?,
-        })
+        let [keys, values] = self.keys_values.heads(&media, self.heads)?;
+        Ok(MediaKeysValues { keys, values })
     }
 
     /// Text `[B, L, width]` to what it reads from the images, `[B, L, width]`: exact zeros where
@@ -201,7 +197,12 @@ impl MaskedCrossAttention {
         media: &MediaKeysValues,
         mask: &MediaMask,
     ) -> Result<Tensor> {
-        let queries = self.queries.forward(&self.norm.forward(text)?)?;
+        self.output.forward(&self.attended(text, media, mask)?)
+    }
+
+    /// As [`Self::forward`], before the output's map: `[B, L, heads * head_dim]`.
+    fn attended(&self, text: &Tensor, media: &MediaKeysValues, mask: &MediaMask) -> Result<Tensor> {
+        let queries = self.queries.of_normal(&self.norm, text)?;
         let mut queries = split_heads(&queries, self.heads)?;
         if let Some(scale) = &mask.query_scale {
             queries = queries.broadcast_mul(scale)?;
@@ -216,11 +217,10 @@ impl MaskedCrossAttention {
         )?;
         // A row that is masked everywhere comes out of the softmax as an average; the factor
         // makes it nothing, in the gradient too.
-        let attended = match &mask.sees_any {
+        Ok(match &mask.sees_any {
             Some(sees_any) => attended.broadcast_mul(sees_any)?,
             None => attended,
-        };
-        self.output.forward(&attended)
+        })
     }
 }
 
@@ -281,13 +281,16 @@ impl GatedBlock {
         text: &Tensor,
         media: Option<(&MediaKeysValues, &MediaMask)>,
     ) -> Result<Tensor> {
-        let mut text = text.clone();
-        if let Some((media, mask)) = media {
-            let read = self.attention.forward(&text, media, mask)?;
-            text = (text + read.broadcast_mul(&self.attention_gate.tanh()?)?)?;
-        }
-        let thought = self.feed_forward.forward(&text)?;
-        Ok((text + thought.broadcast_mul(&self.feed_forward_gate.tanh()?)?)?)
+        let text = match media {
+            Some((media, mask)) => {
+                let attended = self.attention.attended(text, media, mask)?;
+                let gate = self.attention_gate.tanh()?;
+                self.attention.output.gated_onto(text, &attended, &gate)?
+            }
+            None => text.clone(),
+        };
+        let gate = self.feed_forward_gate.tanh()?;
+        self.feed_forward.added_to(&text, Some(&gate))
     }
 
     /// How far the gates are open: tanh of the attention gate and of the feed-forward gate.

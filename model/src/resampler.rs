@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, score_scale, split_heads};
+use crate::ops::{self, LayerNorm, Linear, RowNorm, Stacked, attend, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
@@ -24,10 +24,9 @@ struct Layer {
     media_norm: LayerNorm,
     latents_norm: LayerNorm,
     queries: Linear,
-    keys: Linear,
-    values: Linear,
+    keys_values: Stacked<2>,
     /// Keys and values of the latents, where they have maps of their own.
-    latent_maps: Option<[Linear; 2]>,
+    latent_maps: Option<Stacked<2>>,
     output: Linear,
     feed_forward: FeedForward,
     heads: usize,
@@ -153,8 +152,7 @@ impl Layer {
     ) -> Result<Self> {
         let attention = format!("{name}.0");
         let inner = config.heads * config.head_dim;
-        let [keys, values] =
-            keys_and_values(parameters, &format!("{attention}.to_kv"), inner, width)?;
+        let keys_values = keys_and_values(parameters, &format!("{attention}.to_kv"), inner, width)?;
         let latent_maps = config
             .own_latent_maps
             .then(|| {
@@ -175,8 +173,7 @@ impl Layer {
                 [inner, width],
                 1.0,
             )?,
-            keys,
-            values,
+            keys_values,
             latent_maps,
             output: Linear::without_bias(
                 parameters,
@@ -203,30 +200,20 @@ impl Layer {
             let (_, tokens, width) = latents.dims3()?;
             Ok(latents.broadcast_as((count, tokens, width))?)
         };
-        let normal = self.latents_norm.forward(latents)?;
-        let media = self.media_norm.forward(media)?;
-        let [of_latents, of_values] = match &self.latent_maps {
-            None => [&self.keys, &self.values],
-            Some([keys, values]) => [keys, values],
-        };
-        let both = |of_media: &Linear, of_latents: &Linear| -> Result<Tensor> {
-            let latents = for_all(&of_latents.forward(&normal)?)?.contiguous()?;
-            Ok(Tensor::cat(&[&of_media.forward(&media)?, &latents], 1)?)
-        };
-        let keys = both(&self.keys, of_latents)?;
-        let values = both(&self.values, of_values)?;
-        let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
+        let of_latents = self.latent_maps.as_ref().unwrap_or(&self.keys_values);
+        let [keys, values] = Stacked::heads_of_both(
+            [&self.keys_values, of_latents],
+            [&self.media_norm, &self.latents_norm],
+            [media, latents],
+            self.heads,
+        )?;
+        let queries = self.queries.of_normal(&self.latents_norm, latents)?;
+        let queries = split_heads(&queries, self.heads)?;
         let (_, heads, tokens, channels) = queries.dims4()?;
         let queries = queries.broadcast_as((count, heads, tokens, channels))?;
-        let attended = attend(
-            &queries,
-            &split_heads(&keys, self.heads)?,
-            &split_heads(&values, self.heads)?,
-            None,
-            score_scale(&queries)?,
-        )?;
-        let latents = (for_all(latents)? + self.output.forward(&attended)?)?;
-        Ok((&latents + self.feed_forward.forward(&latents)?)?)
+        let attended = attend(&queries, &keys, &values, None, score_scale(&queries)?)?;
+        let latents = self.output.added_to(&for_all(latents)?, &attended)?;
+        self.feed_forward.added_to(&latents, None)
     }
 }
 
@@ -236,16 +223,13 @@ pub(crate) fn keys_and_values(
     name: &str,
     inner: usize,
     width: usize,
-) -> Result<[Linear; 2]> {
+) -> Result<Stacked<2>> {
     let both = parameters.get_map(
         &format!("{name}.weight"),
         &[2 * inner, width],
         Init::fan_in(width, 1.0),
     )?;
-    Ok([
-        Linear::new(both.narrow(0, 0, inner)?, None),
-        Linear::new(both.narrow(0, inner, inner)?, None),
-    ])
+    Stacked::halves(Linear::new(both, None))
 }
 
 /// Layer norm, rise, non-linearity, fall; no biases. The new layers' feed-forward part.
@@ -273,9 +257,15 @@ impl FeedForward {
         })
     }
 
-    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let inner = self.rise.forward(&self.norm.forward(input)?)?;
-        self.fall.forward(&activate(self.activation, &inner)?)
+    /// `[..., width]` plus what the part makes of it, times `gate` `[1]` where there is one.
+    pub(crate) fn added_to(&self, input: &Tensor, gate: Option<&Tensor>) -> Result<Tensor> {
+        let part = ops::FeedForward {
+            norm: Some(&self.norm),
+            rise: &self.rise,
+            activation: self.activation,
+            fall: &self.fall,
+        };
+        part.added_to(input, input, gate)
     }
 }
 

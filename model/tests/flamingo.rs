@@ -171,6 +171,28 @@ fn a_row_does_not_depend_on_its_neighbours_or_its_padding() {
 }
 
 #[test]
+fn a_frozen_model_scores_as_one_with_gradients_does() {
+    let kinds = [
+        "",
+        "resampler = { own_latent_maps = true, max_frames = 2 }",
+        "vision = { class_token = false, activation = 'quick_gelu' }",
+        "cross_attention = { activation = 'squared_relu' }",
+    ];
+    for kind in kinds {
+        let mut config = config(kind);
+        config.cross_attention.initial_gate = 0.7;
+        let inputs = batch(&[&ROW, &ROW], 2, 0);
+        let frozen = model(&config).forward(&inputs).unwrap();
+        let store = ParameterStore::seeded(5).trainable(&Group::ALL);
+        let trained = Flamingo::new(&config, SPECIAL, store).unwrap();
+        let trained = trained.forward(&inputs).unwrap();
+        // What has no gradient is computed in fewer steps, and sums in another order.
+        let apart = largest_difference(&frozen, &trained);
+        assert!(apart < 2e-5, "{kind}: {apart}");
+    }
+}
+
+#[test]
 fn every_trained_parameter_gets_a_gradient() {
     let changes = "resampler.max_frames = 2\nlanguage.tied_output = false\n\
                    language.lora = { rank = 2, alpha = 4, targets = ['feed_forward'] }";

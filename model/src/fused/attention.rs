@@ -10,8 +10,10 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::attention_tiles::{QUERIES, Space};
 use super::contiguous;
 use super::matrix::{Matrix, multiply};
+use super::product::takes_tiles;
 use super::softmax::{slope, softmax_in_place};
 use crate::ops::MASKED_SCORE;
 
@@ -113,6 +115,25 @@ impl<'a> Bias<'a> {
         self.seen[(row * self.heads + head) * self.blocks + block].clone()
     }
 
+    /// What these queries and keys have, `[queries, keys]`.
+    fn part(
+        &self,
+        row: usize,
+        head: usize,
+        queries: Range<usize>,
+        keys: &Range<usize>,
+    ) -> Matrix<'a> {
+        let [rows, heads, tokens] = self.strides;
+        let first = row * rows + head * heads + queries.start * tokens + keys.start;
+        Matrix {
+            values: &self.values[first..],
+            rows: queries.len(),
+            columns: keys.len(),
+            row_stride: tokens,
+            column_stride: 1,
+        }
+    }
+
     fn row(&self, row: usize, head: usize, query: usize) -> &'a [f32] {
         let [rows, heads, tokens] = self.strides;
         &self.values[row * rows + head * heads + query * tokens..][..self.keys]
@@ -165,6 +186,13 @@ impl Operands<'_> {
         Ok(())
     }
 
+    /// The keys that some query of this block sees.
+    fn seen(&self, row: usize, head: usize, queries: &Range<usize>) -> Range<usize> {
+        let all = 0..self.keys.sizes[2];
+        let bias = self.bias.as_ref();
+        bias.map_or(all, |bias| bias.seen(row, head, queries.start / BLOCK))
+    }
+
     /// Writes the weights of these queries into `weights` and says for which keys.
     fn weigh(
         &self,
@@ -174,9 +202,7 @@ impl Operands<'_> {
         queries: Range<usize>,
     ) -> Range<usize> {
         let bias = self.bias.as_ref();
-        let seen = bias.map_or(0..self.keys.sizes[2], |bias| {
-            bias.seen(row, head, queries.start / BLOCK)
-        });
+        let seen = self.seen(row, head, &queries);
         let width = seen.len();
         weights.resize(queries.len() * width, 0.0);
         if width == 0 {
@@ -211,28 +237,79 @@ impl Operands<'_> {
             let blocks = output.par_chunks_mut(BLOCK * width).enumerate();
             blocks.map(move |(block, output)| (row, block * BLOCK, output))
         });
-        blocks.for_each_init(Vec::new, |weights, (row, start, output)| {
-            let queries = start..start + output.len() / width;
+        blocks.for_each_init(
+            <(Space, Vec<f32>)>::default,
+            |space, (row, start, output)| {
+                let queries = start..start + output.len() / width;
+                if takes_tiles(queries.len()) {
+                    self.attend_in_tiles(&mut space.0, output, row, queries);
+                } else {
+                    self.attend_in_general(&mut space.1, output, row, queries);
+                }
+            },
+        );
+        output
+    }
+
+    /// Writes the rows of these queries, `[T, H * D]`.
+    fn attend_in_tiles(
+        &self,
+        space: &mut Space,
+        output: &mut [f32],
+        row: usize,
+        queries: Range<usize>,
+    ) {
+        let [_, heads, _, channels] = self.queries.sizes;
+        let width = heads * channels;
+        for (part, output) in output.chunks_mut(QUERIES * width).enumerate() {
+            let start = queries.start + part * QUERIES;
+            let part = start..start + output.len() / width;
             for head in 0..heads {
-                let seen = self.weigh(weights, row, head, queries.clone());
+                let seen = self.seen(row, head, &queries);
                 if seen.is_empty() {
                     continue;
                 }
-                let values = self
-                    .values
-                    .head(row, head / self.repeats())
-                    .rows(seen.clone());
-                let weights = Matrix::packed(weights, seen.len());
-                multiply(
-                    &mut output[head * channels..],
-                    width,
-                    weights,
+                let bias = self.bias.as_ref();
+                // One bias for all heads is laid out once.
+                if head == 0 || bias.is_some_and(|bias| bias.strides[1] > 0) {
+                    space.set_bias(bias.map(|bias| bias.part(row, head, part.clone(), &seen)));
+                }
+                let [keys, values] = [self.keys, self.values]
+                    .map(|heads| heads.head(row, head / self.repeats()).rows(seen.clone()));
+                let operands = [
+                    self.queries.head(row, head).rows(part.clone()),
+                    keys,
                     values,
-                    false,
-                );
+                ];
+                let output = &mut output[head * channels..];
+                space.attend(output, width, operands, self.scale);
             }
-        });
-        output
+        }
+    }
+
+    /// As [`Self::attend_in_tiles`], for few queries and on any processor.
+    fn attend_in_general(
+        &self,
+        weights: &mut Vec<f32>,
+        output: &mut [f32],
+        row: usize,
+        queries: Range<usize>,
+    ) {
+        let [_, heads, _, channels] = self.queries.sizes;
+        let width = heads * channels;
+        for head in 0..heads {
+            let seen = self.weigh(weights, row, head, queries.clone());
+            if seen.is_empty() {
+                continue;
+            }
+            let values = self
+                .values
+                .head(row, head / self.repeats())
+                .rows(seen.clone());
+            let weights = Matrix::packed(weights, seen.len());
+            let output = &mut output[head * channels..];
+            multiply(output, width, weights, values, false);
+        }
     }
 
     /// Gradients of queries `[B, H, T, D]`, keys and values `[B, G, S, D]`, from that of the result.

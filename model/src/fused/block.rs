@@ -43,6 +43,7 @@ fn signed(bytes: &[u8; NUMBERS / 2]) -> [i8; NUMBERS / 2] {
 
 impl Stored for Block {
     const NUMBERS: usize = NUMBERS;
+    const IS_WIDE: bool = false;
 
     #[inline(always)]
     fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[Self]) -> [f32; M] {

@@ -129,22 +129,42 @@ pub(super) trait Stored: Copy + Send + Sync {
     /// How many numbers it stands for.
     const NUMBERS: usize;
 
+    /// Whether these are numbers of 32 bits.
+    const IS_WIDE: bool;
+
     /// Sums of products of M rows with one row of the weight.
     fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[Self]) -> [f32; M];
 
     /// Writes the numbers of `values`.
     fn widen(wide: &mut [f32], values: &[Self]);
+
+    /// The numbers of `values`, in `buffer` where they do not lie in memory as they are.
+    fn wide<'a>(values: &'a [Self], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        buffer.resize(values.len() * Self::NUMBERS, 0.0);
+        Self::widen(buffer, values);
+        buffer
+    }
 }
 
 /// A number as it lies in memory.
 pub(super) trait Number: Copy {
+    /// As [`Stored::IS_WIDE`].
+    const IS_WIDE: bool = false;
+
     /// These in one vector.
     fn load<V: Vector>(values: &[Self; WIDTH]) -> V;
     fn number(self) -> f32;
+    /// As [`Stored::wide`].
+    fn wide<'a>(values: &'a [Self], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        buffer.clear();
+        buffer.extend(values.iter().map(|value| value.number()));
+        buffer
+    }
 }
 
 impl<N: Number + Send + Sync> Stored for N {
     const NUMBERS: usize = 1;
+    const IS_WIDE: bool = N::IS_WIDE;
 
     #[inline(always)]
     fn sums<V: Vector, const M: usize>(rows: &[f32], weight: &[Self]) -> [f32; M] {
@@ -156,9 +176,15 @@ impl<N: Number + Send + Sync> Stored for N {
             *wide = value.number();
         }
     }
+
+    fn wide<'a>(values: &'a [Self], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        N::wide(values, buffer)
+    }
 }
 
 impl Number for f32 {
+    const IS_WIDE: bool = true;
+
     #[inline(always)]
     fn load<V: Vector>(values: &[Self; WIDTH]) -> V {
         V::load(values)
@@ -167,6 +193,10 @@ impl Number for f32 {
     #[inline(always)]
     fn number(self) -> f32 {
         self
+    }
+
+    fn wide<'a>(values: &'a [Self], _: &'a mut Vec<f32>) -> &'a [f32] {
+        values
     }
 }
 

@@ -35,6 +35,15 @@ on_widest! {
 }
 
 on_widest! {
+    /// [`Gelu`] of each number.
+    pub(super) fn gelu_in_place(values: &mut [f32]) {
+        for value in values {
+            *value *= normal_distribution(*value).0;
+        }
+    }
+}
+
+on_widest! {
     fn slope(output: &mut [f32], input: &[f32], gradient: &[f32]) {
         /// 1 / sqrt(2 pi).
         const BELL_HEIGHT: f32 = 0.398_942_3;

@@ -47,7 +47,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Numbers from the first to behind the last.
-    fn span(&self) -> usize {
+    pub(super) fn span(&self) -> usize {
         (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride + 1
     }
 }

@@ -5,29 +5,42 @@
 //! over rows in parallel. Rows are independent and sums run in a fixed order, so results do not
 //! depend on the number of threads.
 
+mod affine;
 mod attention;
+mod attention_tiles;
 mod block;
 mod cross_entropy;
 mod few_rows;
+mod finish;
+mod frozen;
 mod gelu;
+mod join;
 mod lanes;
+mod lines;
 mod matrix;
 mod norm;
+mod output;
+mod panels;
 mod product;
 mod self_gate;
 mod softmax;
+mod tile;
 mod turn;
 mod vectors;
+mod weight;
 
 use candle_core::{CpuStorage, Layout, Result, bail};
 use rayon::prelude::*;
 
+pub(crate) use affine::{Affine, FeedForward, Map, Norm};
 pub(crate) use attention::Attention;
 pub(crate) use block::{Blocks, row_bytes};
 pub(crate) use cross_entropy::CrossEntropy;
+pub(crate) use frozen::{FrozenAffine, FrozenProduct};
 pub(crate) use gelu::Gelu;
+pub(crate) use join::Join;
 pub(crate) use norm::{FrozenNorm, Normalize};
-pub(crate) use product::{FrozenAffine, FrozenProduct};
+pub(crate) use product::takes_tiles;
 pub(crate) use self_gate::SelfGate;
 pub(crate) use softmax::BiasedSoftmax;
 pub(crate) use turn::Turn;

@@ -79,6 +79,21 @@ on_widest! {
     }
 }
 
+/// A norm of rows with its learnt scale and shift.
+#[derive(Clone, Copy)]
+pub(super) struct RowNorm<'a> {
+    pub(super) how: Normalize,
+    pub(super) scales: &'a [f32],
+    pub(super) shifts: &'a [f32],
+}
+
+impl RowNorm<'_> {
+    /// Of one row.
+    pub(super) fn apply(&self, output: &mut [f32], input: &[f32]) {
+        normalize_and_scale(output, input, self.scales, self.shifts, self.how);
+    }
+}
+
 impl CustomOp1 for Normalize {
     fn name(&self) -> &'static str {
         "normalize"

@@ -67,6 +67,26 @@ on_widest! {
     }
 }
 
+#[inline(always)]
+fn gate_each_in_place(values: &mut [f32], z: impl Fn(f32) -> f32) {
+    for value in values {
+        *value *= sigmoid(z(*value));
+    }
+}
+
+on_widest! {
+    /// [`SelfGate`] of each number.
+    pub(super) fn self_gate_in_place(values: &mut [f32], gate: SelfGate) {
+        match gate {
+            SelfGate::Silu => gate_each_in_place(values, |x| x),
+            SelfGate::QuickGelu => gate_each_in_place(values, |x| 1.702 * x),
+            SelfGate::GeluTanh => {
+                gate_each_in_place(values, |x| FACTOR * x * (1.0 + CUBE * x * x));
+            }
+        }
+    }
+}
+
 on_widest! {
     fn slope(output: &mut [f32], input: &[f32], gradient: &[f32], gate: SelfGate) {
         match gate {

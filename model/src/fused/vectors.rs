@@ -13,6 +13,9 @@ pub(super) trait Vector: Copy {
     fn load(values: &[f32; WIDTH]) -> Self;
     fn load_bf16(values: &[bf16; WIDTH]) -> Self;
     fn load_i8(values: &[i8; WIDTH]) -> Self;
+    /// As many of this number.
+    fn all(value: f32) -> Self;
+    fn store(self, values: &mut [f32; WIDTH]);
     /// Each times `factor`.
     fn scaled(self, factor: f32) -> Self;
     fn add(self, other: Self) -> Self;
@@ -34,6 +37,14 @@ impl Vector for [f32; WIDTH] {
 
     fn load_i8(values: &[i8; WIDTH]) -> Self {
         values.map(f32::from)
+    }
+
+    fn all(value: f32) -> Self {
+        [value; WIDTH]
+    }
+
+    fn store(self, values: &mut [f32; WIDTH]) {
+        *values = self;
     }
 
     fn scaled(self, factor: f32) -> Self {
@@ -65,9 +76,9 @@ mod x86 {
         __m256, __m512, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_ps, _mm256_castsi256_ps,
         _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_fmadd_ps,
         _mm256_loadu_ps, _mm256_loadu_si256, _mm256_mul_ps, _mm256_set1_ps, _mm256_slli_epi32,
-        _mm512_add_ps, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
-        _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
-        _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_slli_epi32,
+        _mm256_storeu_ps, _mm512_add_ps, _mm512_castsi512_ps, _mm512_cvtepi8_epi32,
+        _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
+        _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
     };
 
     use half::bf16;
@@ -105,6 +116,18 @@ mod x86 {
                 let bytes = _mm_loadu_si128(values.as_ptr().cast());
                 _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
             })
+        }
+
+        #[inline(always)]
+        fn all(value: f32) -> Self {
+            // SAFETY: see the module.
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        fn store(self, values: &mut [f32; WIDTH]) {
+            // SAFETY: writes the 16 numbers, at any alignment; see the module.
+            unsafe { _mm512_storeu_ps(values.as_mut_ptr(), self.0) };
         }
 
         #[inline(always)]
@@ -170,6 +193,23 @@ mod x86 {
                 let bytes = _mm_loadl_epi64(part.as_ptr().cast());
                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
             }))
+        }
+
+        #[inline(always)]
+        fn all(value: f32) -> Self {
+            // SAFETY: see the module.
+            Self(unsafe { [_mm256_set1_ps(value); 2] })
+        }
+
+        #[inline(always)]
+        fn store(self, values: &mut [f32; WIDTH]) {
+            let [first, second] = self.0;
+            let start = values.as_mut_ptr();
+            // SAFETY: writes the 16 numbers, at any alignment; see the module.
+            unsafe {
+                _mm256_storeu_ps(start, first);
+                _mm256_storeu_ps(start.add(WIDTH / 2), second);
+            }
         }
 
         #[inline(always)]

@@ -9,7 +9,7 @@ use super::positions::{Distances, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
 use crate::fused::Turn;
 use crate::init::{Init, ParameterStore};
-use crate::ops::Linear;
+use crate::ops::{Linear, RowNorm};
 use crate::{Error, Result};
 
 /// Deviation of the first embeddings (Radford et al. 2019, released code).

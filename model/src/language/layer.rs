@@ -7,8 +7,12 @@ use super::names::{Names, QueryKeyValueNames};
 use super::positions::Distances;
 use super::{LayerCache, Positions};
 use crate::config::Activation;
+use crate::fused;
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, RmsNorm, activate, attend, repeat_heads, split_heads, weigh};
+use crate::ops::{
+    FeedForward, LayerNorm, Linear, RmsNorm, RowNorm, Stacked, activate, attend, repeat_heads,
+    split_heads, weigh,
+};
 use crate::{Error, Result};
 
 pub(super) struct Layer {
@@ -85,9 +89,30 @@ impl RelativePositions {
 
 /// Maps to queries, keys and values.
 enum QueryKeyValue {
-    Separate([Linear; 3]),
+    Apart(Maps),
     /// For each head its queries, keys and values.
     InHeads(Linear),
+}
+
+/// Three maps, one behind the other.
+enum Maps {
+    Separate([Linear; 3]),
+    Stacked(Stacked<3>),
+}
+
+impl Maps {
+    /// What they make of normalised `[B, T, width]`, `[B, T, out]` each.
+    fn forward(&self, normal: &Tensor) -> Result<[Tensor; 3]> {
+        let [queries, keys, values] = match self {
+            Self::Separate(maps) => maps,
+            Self::Stacked(maps) => maps.parts(),
+        };
+        Ok([
+            queries.forward(normal)?,
+            keys.forward(normal)?,
+            values.forward(normal)?,
+        ])
+    }
 }
 
 impl Layer {
@@ -183,43 +208,47 @@ impl Layer {
     ) -> Result<Tensor> {
         match self.order {
             Order::NormsFirst => {
-                let normal = self.attention_norm.forward(hidden)?;
-                let hidden = (hidden + self.attention(&normal, positions, cache)?)?;
-                let normal = self.feed_forward_input(&hidden, &normal)?;
-                Ok((&hidden + self.feed_forward(&normal)?)?)
+                let norm = Some(&self.attention_norm);
+                let attended = self.attention(norm, hidden, positions, cache)?;
+                let hidden = self.output.added_to(hidden, &attended)?;
+                self.feed_forward(Some(self.last_norm()), &hidden, &hidden)
             }
             Order::NormsLast => {
-                let hidden = (hidden + self.attention(hidden, positions, cache)?)?;
+                let attended = self.attention(None, hidden, positions, cache)?;
+                let hidden = self.output.added_to(hidden, &attended)?;
                 let hidden = self.attention_norm.forward(&hidden)?;
-                let sum = (&hidden + self.feed_forward(&hidden)?)?;
-                self.feed_forward_input(&sum, &sum)
+                let sum = self.feed_forward(None, &hidden, &hidden)?;
+                match &self.feed_forward_norm {
+                    Some(norm) => norm.forward(&sum),
+                    None => Ok(sum),
+                }
             }
             Order::Parallel => {
-                let normal = self.attention_norm.forward(hidden)?;
-                let attended = self.attention(&normal, positions, cache)?;
-                let normal = self.feed_forward_input(hidden, &normal)?;
-                let thought = self.feed_forward(&normal)?;
-                Ok(((thought + attended)? + hidden)?)
+                let norm = Some(&self.attention_norm);
+                let attended = self.attention(norm, hidden, positions, cache)?;
+                let sum = self.output.added_to(hidden, &attended)?;
+                self.feed_forward(Some(self.last_norm()), hidden, &sum)
             }
         }
     }
 
-    /// What the feed-forward part's norm gives for `hidden`; `shared` where it has none.
-    fn feed_forward_input(&self, hidden: &Tensor, shared: &Tensor) -> Result<Tensor> {
-        match &self.feed_forward_norm {
-            Some(norm) => norm.forward(hidden),
-            None => Ok(shared.clone()),
-        }
+    /// The feed-forward part's norm; attention's where it has none of its own.
+    fn last_norm(&self) -> &Norm {
+        self.feed_forward_norm
+            .as_ref()
+            .unwrap_or(&self.attention_norm)
     }
 
-    /// Normalised `[B, T, width]` to what each token takes from those it sees.
+    /// `[B, T, width]`, normalised by `norm` or before, to what each token takes from those it sees, `[B, T, heads *
+    /// head_dim]`.
     fn attention(
         &self,
-        normal: &Tensor,
+        norm: Option<&Norm>,
+        input: &Tensor,
         positions: &Positions,
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
-        let [queries, keys, values] = self.queries_keys_values(normal)?;
+        let [queries, keys, values] = self.queries_keys_values(norm, input)?;
         let (queries, keys) = match &positions.turn {
             Some(turn) => (
                 queries.contiguous()?.apply_op1(turn.clone())?,
@@ -242,52 +271,78 @@ impl Layer {
             }
             _ => attend(&queries, &keys, &values, bias, scale)?,
         };
-        self.output.forward(&attended)
+        Ok(attended)
     }
 
     /// Queries `[B, heads, T, head_dim]`, keys and values of as many heads as there are.
-    fn queries_keys_values(&self, normal: &Tensor) -> Result<[Tensor; 3]> {
+    fn queries_keys_values(&self, norm: Option<&Norm>, input: &Tensor) -> Result<[Tensor; 3]> {
+        let maps = match &self.query_key_value {
+            QueryKeyValue::Apart(maps) => maps,
+            QueryKeyValue::InHeads(map) => {
+                let (batch, tokens, _) = input.dims3()?;
+                let all = match norm {
+                    Some(norm) => map.of_normal(norm, input)?,
+                    None => map.forward(input)?,
+                };
+                let all = all.reshape((batch, tokens, self.heads, 3, ()))?;
+                let part = |index: usize| -> Result<Tensor> {
+                    let part = all.narrow(3, index, 1)?.squeeze(3)?; // [B, T, heads, head_dim]
+                    Ok(part.transpose(1, 2)?)
+                };
+                return Ok([part(0)?, part(1)?, part(2)?]);
+            }
+        };
+        if let (Maps::Stacked(maps), Some(norm)) = (maps, norm)
+            && self.clip.is_none()
+            && self.query_key_norms.is_none()
+        {
+            return maps.heads(norm, input, self.heads);
+        }
+        let normal = match norm {
+            Some(norm) => norm.forward(input)?,
+            None => input.clone(),
+        };
+        let [mut queries, mut keys, values] = maps.forward(&normal)?;
         let clip = |tensor: Tensor| -> Result<Tensor> {
             Ok(match self.clip {
                 Some(most) => tensor.clamp(-most as f32, most as f32)?,
                 None => tensor,
             })
         };
-        match &self.query_key_value {
-            QueryKeyValue::Separate([queries, keys, values]) => {
-                let mut queries = clip(queries.forward(normal)?)?;
-                let mut keys = clip(keys.forward(normal)?)?;
-                if let Some([query_norm, key_norm]) = &self.query_key_norms {
-                    (queries, keys) = (query_norm.forward(&queries)?, key_norm.forward(&keys)?);
-                }
-                let values = clip(values.forward(normal)?)?;
-                Ok([
-                    split_heads(&queries, self.heads)?,
-                    split_heads(&keys, self.key_value_heads)?,
-                    split_heads(&values, self.key_value_heads)?,
-                ])
-            }
-            QueryKeyValue::InHeads(map) => {
-                let (batch, tokens, _) = normal.dims3()?;
-                let all = map
-                    .forward(normal)?
-                    .reshape((batch, tokens, self.heads, 3, ()))?;
-                let part = |index: usize| -> Result<Tensor> {
-                    let part = all.narrow(3, index, 1)?.squeeze(3)?; // [B, T, heads, head_dim]
-                    Ok(part.transpose(1, 2)?)
-                };
-                Ok([part(0)?, part(1)?, part(2)?])
-            }
+        (queries, keys) = (clip(queries)?, clip(keys)?);
+        if let Some([query_norm, key_norm]) = &self.query_key_norms {
+            (queries, keys) = (query_norm.forward(&queries)?, key_norm.forward(&keys)?);
         }
+        Ok([
+            split_heads(&queries, self.heads)?,
+            split_heads(&keys, self.key_value_heads)?,
+            split_heads(&clip(values)?, self.key_value_heads)?,
+        ])
     }
 
-    fn feed_forward(&self, normal: &Tensor) -> Result<Tensor> {
-        let rise = self.rise.forward(normal)?;
-        let inner = match &self.gate {
-            Some(gate) => (activate(self.activation, &gate.forward(normal)?)? * rise)?,
-            None => activate(self.activation, &rise)?,
+    /// `residual` plus what the feed-forward part makes of `input`, normalised by `norm` or before.
+    fn feed_forward(
+        &self,
+        norm: Option<&Norm>,
+        input: &Tensor,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
+        let Some(gate) = &self.gate else {
+            let part = FeedForward {
+                norm,
+                rise: &self.rise,
+                activation: self.activation,
+                fall: &self.fall,
+            };
+            return part.added_to(residual, input, None);
         };
-        self.fall.forward(&inner)
+        let normal = match norm {
+            Some(norm) => norm.forward(input)?,
+            None => input.clone(),
+        };
+        let open = activate(self.activation, &gate.forward(&normal)?)?;
+        let inner = (open * self.rise.forward(&normal)?)?;
+        self.fall.added_to(residual, &inner)
     }
 }
 
@@ -311,16 +366,16 @@ impl QueryKeyValue {
             Ok::<_, Error>(linear)
         };
         match names.query_key_value {
-            QueryKeyValueNames::Separate([queries, keys, values]) => Ok(Self::Separate([
-                map(queries, attended)?,
-                map(keys, key_width)?,
-                map(values, key_width)?,
-            ])),
-            QueryKeyValueNames::Stacked(part) => {
-                let all = map(part, 3 * attended)?;
-                let part = |index: usize| all.rows(index * attended, attended);
-                Ok(Self::Separate([part(0)?, part(1)?, part(2)?]))
+            QueryKeyValueNames::Separate([queries, keys, values]) => {
+                Ok(Self::Apart(Maps::Separate([
+                    map(queries, attended)?,
+                    map(keys, key_width)?,
+                    map(values, key_width)?,
+                ])))
             }
+            QueryKeyValueNames::Stacked(part) => Ok(Self::Apart(Maps::Stacked(Stacked::thirds(
+                map(part, 3 * attended)?,
+            )?))),
             QueryKeyValueNames::StackedInHeads(part) => Ok(Self::InHeads(map(part, 3 * attended)?)),
         }
     }
@@ -394,11 +449,20 @@ impl Norm {
             }
         })
     }
+}
 
-    pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+impl RowNorm for Norm {
+    fn forward(&self, input: &Tensor) -> Result<Tensor> {
         match self {
             Self::Layer(norm) => norm.forward(input),
             Self::RootMeanSquare(norm) => norm.forward(input),
+        }
+    }
+
+    fn fixed(&self) -> Option<fused::Norm> {
+        match self {
+            Self::Layer(norm) => norm.fixed(),
+            Self::RootMeanSquare(norm) => norm.fixed(),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::check_size;
 use crate::Result;
 use crate::config::{Activation, VisionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, activate, attend, score_scale, split_heads};
+use crate::ops::{FeedForward, LayerNorm, Linear, RowNorm, Stacked, attend, score_scale};
 
 /// The encoder: `[M, 3, H, W]` pictures to `[M, patches, width]` tokens.
 pub struct VisionTransformer {
@@ -26,9 +26,7 @@ pub struct VisionTransformer {
 
 struct Layer {
     attention_norm: LayerNorm,
-    queries: Linear,
-    keys: Linear,
-    values: Linear,
+    queries_keys_values: Stacked<3>,
     output: Linear,
     feed_forward_norm: LayerNorm,
     rise: Linear,
@@ -168,18 +166,10 @@ impl Layer {
             &[3 * width],
             Init::Zeros,
         )?;
-        // Split once here: splitting the product instead would copy activations at every step.
-        let part = |index: usize| -> Result<Linear> {
-            Ok(Linear::new(
-                in_weight.narrow(0, index * width, width)?,
-                Some(in_bias.narrow(0, index * width, width)?),
-            ))
-        };
+        let queries_keys_values = Stacked::thirds(Linear::new(in_weight, Some(in_bias)))?;
         Ok(Self {
             attention_norm: norm(config, parameters, &format!("{name}.ln_1"))?,
-            queries: part(0)?,
-            keys: part(1)?,
-            values: part(2)?,
+            queries_keys_values,
             output: Linear::with_bias(
                 parameters,
                 &format!("{name}.attn.out_proj"),
@@ -200,18 +190,16 @@ impl Layer {
     }
 
     fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
-        let normal = self.attention_norm.forward(hidden)?;
-        let queries = split_heads(&self.queries.forward(&normal)?, self.heads)?;
-        let attended = attend(
-            &queries,
-            &split_heads(&self.keys.forward(&normal)?, self.heads)?,
-            &split_heads(&self.values.forward(&normal)?, self.heads)?,
-            None,
-            score_scale(&queries)?,
-        )?;
-        let hidden = (hidden + self.output.forward(&attended)?)?;
-        let normal = self.feed_forward_norm.forward(&hidden)?;
-        let inner = activate(self.activation, &self.rise.forward(&normal)?)?;
-        Ok((hidden + self.fall.forward(&inner)?)?)
+        let maps = &self.queries_keys_values;
+        let [queries, keys, values] = maps.heads(&self.attention_norm, hidden, self.heads)?;
+        let attended = attend(&queries, &keys, &values, None, score_scale(&queries)?)?;
+        let hidden = self.output.added_to(hidden, &attended)?;
+        let feed_forward = FeedForward {
+            norm: Some(&self.feed_forward_norm),
+            rise: &self.rise,
+            activation: self.activation,
+            fall: &self.fall,
+        };
+        feed_forward.added_to(&hidden, &hidden, None)
     }
 }
