@@ -4,6 +4,7 @@
 //! threshold in the reason. Thresholds and their sources stand in each module's `Config`.
 
 pub mod c4;
+mod grams;
 pub mod image;
 pub mod line;
 pub mod obelics;
