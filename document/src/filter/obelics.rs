@@ -7,8 +7,8 @@
 //! how many there are and occur more than once; that of words the share of 5-grams that occur more
 //! than once. Where it lists special characters, ours are all but letters and marks on them.
 //!
-//! Its lists of flagged, common and spam words, and its perplexity, are no part of this: they are
-//! made from other corpora.
+//! Its list of common words and its perplexity are no part of this: they are made from other corpora.
+//! Flagged and spam words are counted by lists that a user gives, see [`super::word_list`].
 
 use std::sync::LazyLock;
 
@@ -39,6 +39,8 @@ pub struct Obelics {
     pub stop_words: f64,
     /// Share of the marks `, ; : ? ! .` among marks and runs of letters and digits.
     pub punctuation: f64,
+    /// How many of both there are.
+    pub tokens: usize,
 }
 
 impl Obelics {
@@ -68,23 +70,11 @@ impl Obelics {
         let special = characters - letters;
         let mut stops = 0;
         let mut hashes = Vec::with_capacity(text.len() / 5);
-        let mut lower = String::new();
-        for word in chunks(text) {
-            let word = stripped(word);
-            if word.is_empty() {
-                continue;
-            }
-            lower.clear();
-            if word.is_ascii() {
-                lower.push_str(word);
-                lower.make_ascii_lowercase();
-            } else {
-                lower.push_str(&word.to_lowercase());
-            }
-            let hash = hash(lower.as_bytes());
-            stops += usize::from(is_stop_word(&lower, hash));
+        bare_words(text, |word| {
+            let hash = hash(word.as_bytes());
+            stops += usize::from(is_stop_word(word, hash));
             hashes.push(hash);
-        }
+        });
         let grams = hashes.windows(WORDS).map(|gram| {
             gram.iter().fold(0_u64, |gram, word| {
                 gram.wrapping_mul(BASE).wrapping_add(*word)
@@ -100,7 +90,27 @@ impl Obelics {
             special_characters: share(special, characters),
             stop_words: share(stops, hashes.len()),
             punctuation: share(marks, tokens),
+            tokens,
         }
+    }
+}
+
+/// Calls `see` with each word that has a letter, stripped and in lower case.
+pub(super) fn bare_words(text: &str, mut see: impl FnMut(&str)) {
+    let mut lower = String::new();
+    for word in chunks(text) {
+        let word = stripped(word);
+        if word.is_empty() {
+            continue;
+        }
+        lower.clear();
+        if word.is_ascii() {
+            lower.push_str(word);
+            lower.make_ascii_lowercase();
+        } else {
+            lower.push_str(&word.to_lowercase());
+        }
+        see(&lower);
     }
 }
 
