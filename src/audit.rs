@@ -345,6 +345,7 @@ mod tests {
         document.consent.push(ConsentSignal {
             channel: hostile.to_owned(),
             value: hostile.to_owned(),
+            seen_at: None,
         });
         let image = Image {
             reference: ImageRef {
@@ -363,6 +364,8 @@ mod tests {
             sha256_stored: Sha256::of(b""),
             dhash: 0,
             consent: document.consent.clone(),
+            fetched_format: None,
+            scores: Default::default(),
         };
         document.elements = vec![
             Element::Text(Text::paragraph(hostile)),

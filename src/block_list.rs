@@ -102,16 +102,16 @@ impl BlockList {
     }
 }
 
-/// Digest of the lists' content, in their order; none where there are none.
+/// Digest of the content of files that settings name, in their order; none where there are none.
 ///
 /// # Errors
 ///
 /// If one cannot be read.
-pub fn digest(config: &BlockConfig) -> Result<Option<Sha256>> {
+pub fn digest(files: &[PathBuf]) -> Result<Option<Sha256>> {
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; 1 << 16];
-    for path in &config.lists {
-        let context = || format!("cannot read the block list {}", path.display());
+    for path in files {
+        let context = || format!("cannot read {}", path.display());
         let mut file = File::open(path).with_context(context)?;
         let mut content = sha2::Sha256::new();
         loop {
@@ -123,12 +123,13 @@ pub fn digest(config: &BlockConfig) -> Result<Option<Sha256>> {
         }
         hash.update(content.finalize());
     }
-    Ok((!config.lists.is_empty()).then(|| Sha256(hash.finalize().into())))
+    Ok((!files.is_empty()).then(|| Sha256(hash.finalize().into())))
 }
 
-fn reader(path: &Path) -> Result<Box<dyn Read>> {
-    let file = File::open(path)
-        .with_context(|| format!("cannot read the block list {}", path.display()))?;
+/// A list's text, unpacked.
+pub(crate) fn reader(path: &Path) -> Result<Box<dyn Read>> {
+    let file =
+        File::open(path).with_context(|| format!("cannot read the list {}", path.display()))?;
     Ok(if path.extension().is_some_and(|end| end == "gz") {
         Box::new(MultiGzDecoder::new(file))
     } else {

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use crate::archive::Archive;
 use crate::bits::Bits;
 use crate::block_list::{self, BlockList};
+use crate::classifier::Classifier;
 use crate::config::BuildConfig;
 use crate::corpus::{Corpus, Part, Run, Standing};
 use crate::forgotten::Forgotten;
@@ -35,6 +36,7 @@ use crate::progress::Progress;
 use crate::retry::{self, Failures};
 use crate::source::{Entry, Source, Survey};
 use crate::video::check_programs;
+use crate::word_lists;
 
 mod assembler;
 mod dispatch;
@@ -115,7 +117,7 @@ pub fn build(options: &BuildOptions, stop: &watch::Receiver<bool>) -> Result<Man
     let run = Run {
         input_sha256: options.source.digest()?.to_string(),
         tokenizer_sha256: given.as_deref().map(|bytes| Sha256::of(bytes).to_string()),
-        lists_sha256: block_list::digest(&options.config.filter.block)?
+        lists_sha256: block_list::digest(&options.config.filter.files())?
             .map(|hash| hash.to_string()),
         config: options.config.clone(),
     };
@@ -236,9 +238,13 @@ fn collect_documents(
                 .context("cannot start the crawler")?;
             let blocked = BlockList::open(&config.filter.block)?;
             let forgotten = Forgotten::load(corpus.root())?;
+            let words = word_lists::open(&config.filter.text)?;
+            let classifier = Classifier::open(&config.filter.image)?;
             Pipeline::new(config, crawler, archive, options.threads)
                 .without(forgotten)
                 .blocking(blocked)
+                .counting(words)
+                .classifying(classifier)
         };
         let file = options.metrics.clone();
         let metrics = Metrics::new(pipeline.crawler().clone(), total - remaining, total, file);

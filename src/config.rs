@@ -1,8 +1,9 @@
 //! The configuration of a build: one TOML file, one section for each crate, `--set` on top.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use m3w_model::ImageClassifier;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,8 @@ impl Default for BuildConfig {
 pub struct FilterConfig {
     /// On a document's words, before any image is fetched.
     pub text: m3w_document::filter::text::Config,
+    /// On single texts, before the document's are asked.
+    pub paragraph: m3w_document::filter::paragraph::Config,
     /// On each fetched image.
     pub image: m3w_document::filter::image::Config,
     /// What is shut out, by lists.
@@ -91,6 +94,7 @@ impl Default for FilterConfig {
     fn default() -> Self {
         Self {
             text: m3w_document::filter::text::Config::default(),
+            paragraph: m3w_document::filter::paragraph::Config::default(),
             image: m3w_document::filter::image::Config::default(),
             block: crate::block_list::BlockConfig::default(),
             pii: m3w_document::filter::pii::Config::default(),
@@ -98,6 +102,19 @@ impl Default for FilterConfig {
             max_images: 30,
             max_images_fetched: 200,
         }
+    }
+}
+
+impl FilterConfig {
+    /// The files that it names, in the order in which they are digested.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let words = [&self.text.flagged_words, &self.text.spam_words];
+        let words = words.into_iter().flat_map(|files| files.values());
+        let mut files: Vec<PathBuf> = self.block.lists.iter().chain(words).cloned().collect();
+        if let Some(model) = &self.image.nsfw_model {
+            files.extend(ImageClassifier::files(model));
+        }
+        files
     }
 }
 
@@ -117,6 +134,17 @@ impl BuildConfig {
             if value == 0 {
                 bail!("`{key}` is 0: set it to 1 or more");
             }
+        }
+        if self.filter.image.max_qr.is_some() && !self.images.qr_codes {
+            bail!(
+                "`filter.image.max_qr` asks for what is not measured: set `images.qr_codes` to true"
+            );
+        }
+        if self.filter.image.max_nsfw.is_some() && self.filter.image.nsfw_model.is_none() {
+            bail!(
+                "`filter.image.max_nsfw` asks for what is not measured: name a classifier of pictures \
+                 in `filter.image.nsfw_model`"
+            );
         }
         self.pairs.as_ref().map_or(Ok(()), PairsConfig::check)
     }

@@ -206,6 +206,8 @@ mod tests {
             sha256_stored: Sha256::of(&bytes),
             dhash: 0,
             consent: Vec::new(),
+            fetched_format: None,
+            scores: Default::default(),
         }
     }
 

@@ -22,6 +22,7 @@ pub mod bits;
 pub mod block_list;
 pub mod build;
 pub mod card;
+pub mod classifier;
 pub mod cmd;
 pub mod config;
 pub mod corpus;
@@ -69,6 +70,7 @@ pub mod video;
 pub mod view;
 pub mod warc_files;
 pub mod what_if;
+pub mod word_lists;
 
 pub use m3w_crawler as crawler;
 pub use m3w_document as document;

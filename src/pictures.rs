@@ -13,10 +13,11 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::archive::Archive;
+use crate::classifier::Classifier;
 use crate::config::BuildConfig;
 use crate::interleaved::Wanted;
 use crate::pairs::{Checksums, Media};
-use crate::pipeline::{consent_signal, fetch_reason, on_worker};
+use crate::pipeline::{consent_signals, day_of, fetch_reason, on_worker};
 use crate::video::Origin;
 
 /// Other URLs of one picture that are tried when the chosen one fails.
@@ -36,6 +37,7 @@ pub struct Pictures {
     cache: Cache<String, Result<Image, Reason>>,
     in_flight: Arc<Semaphore>,
     workers: Arc<Semaphore>,
+    classifier: Option<Arc<Classifier>>,
 }
 
 impl Pictures {
@@ -63,7 +65,24 @@ impl Pictures {
             cache,
             in_flight: Arc::new(Semaphore::new(config.images_in_flight)),
             workers,
+            classifier: None,
         }
+    }
+
+    /// The same, but pictures are shown to a classifier before they are judged.
+    #[must_use]
+    pub fn classifying(self, classifier: Option<Arc<Classifier>>) -> Self {
+        Self { classifier, ..self }
+    }
+
+    /// Shows a picture to the classifier, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Why it has no answer.
+    pub fn classify(&self, image: &mut Image) -> Result<(), Reason> {
+        let classifier = self.classifier.as_ref();
+        classifier.map_or(Ok(()), |classifier| classifier.score(image))
     }
 
     /// The pictures of a document, or why there is none, in the order in which they are wanted.
@@ -141,11 +160,18 @@ impl Pictures {
     }
 
     async fn prepared(&self, media: &Media, checksums: Checksums) -> Result<Image, Reason> {
-        let config = Arc::clone(&self.config);
+        let (config, classifier) = (Arc::clone(&self.config), self.classifier.clone());
         self.with_bytes(media, checksums, move |bytes, origin| {
             let reference = ImageRef::new(origin.url);
-            let image = prepare(reference, bytes, origin.consent, &config.images)?;
+            let mut image = prepare(reference, bytes, origin.consent, &config.images)?;
+            for signal in &mut image.consent {
+                // What its own bytes say was seen when they came.
+                signal.seen_at = signal.seen_at.or(origin.fetched_at);
+            }
             check_reserved(&image, config.crawler.consent_policy)?;
+            if let Some(classifier) = &classifier {
+                classifier.score(&mut image)?;
+            }
             Ok(image)
         })
         .await
@@ -164,10 +190,10 @@ impl Pictures {
         work: impl FnOnce(&[u8], Origin) -> Result<T, Reason> + Send + 'static,
     ) -> Result<T, Reason> {
         let _held = self.in_flight.acquire().await;
-        let (url, bytes, consent) = match media {
+        let (url, bytes, consent, fetched_at) = match media {
             Media::Url(url) => {
-                let (bytes, consent) = self.bytes(url).await?;
-                (url.clone(), bytes, consent)
+                let (bytes, consent, fetched_at) = self.bytes(url).await?;
+                (url.clone(), bytes, consent, fetched_at.map(day_of))
             }
             Media::Stored(stored) => {
                 if stored.length > self.config.crawler.max_image_bytes as u64 {
@@ -177,18 +203,23 @@ impl Pictures {
                 let stored = stored.clone();
                 let read = on_worker(&self.workers, move || stored.read()).await;
                 let bytes = read.unwrap_or(Err(Reason::new("input/unreadable")))?;
-                (url, bytes.into(), Vec::new())
+                (url, bytes.into(), Vec::new(), None)
             }
             Media::Held(held) => {
                 if held.bytes.len() > self.config.crawler.max_image_bytes {
                     return Err(Reason::new("input/too-large"));
                 }
-                (held.url.clone(), held.bytes.clone(), Vec::new())
+                (held.url.clone(), held.bytes.clone(), Vec::new(), None)
             }
         };
         on_worker(&self.workers, move || {
             checksums.check(&bytes)?;
-            work(&bytes, Origin { url, consent })
+            let origin = Origin {
+                url,
+                consent,
+                fetched_at,
+            };
+            work(&bytes, origin)
         })
         .await
         .unwrap_or(Err(Reason::new("decode/failed")))
@@ -208,24 +239,28 @@ impl Pictures {
             .await
     }
 
-    async fn bytes(&self, url: &Url) -> Result<(bytes::Bytes, Vec<ConsentSignal>), Reason> {
+    /// The bytes, what came with them, and when they came.
+    async fn bytes(
+        &self,
+        url: &Url,
+    ) -> Result<(bytes::Bytes, Vec<ConsentSignal>, Option<i64>), Reason> {
         if url.scheme() == "data" {
             let (body, _) = DataUrl::process(url.as_str())
                 .ok()
                 .and_then(|data| data.decode_to_vec().ok())
                 .ok_or(Reason::new("fetch/bad-data-url"))?;
-            return Ok((body.into(), Vec::new()));
+            return Ok((body.into(), Vec::new(), None));
         }
         if let Some(resource) = self.archive.image(url).await {
-            let consent = resource.consent.into_iter().map(consent_signal).collect();
-            return Ok((resource.bytes, consent));
+            let consent = consent_signals(resource.consent, resource.fetched_at);
+            return Ok((resource.bytes, consent, Some(resource.fetched_at)));
         }
         if self.archive.is_closed() {
             return Err(Reason::new("fetch/not-archived"));
         }
         let body = self.crawler.fetch_image(url).await.map_err(fetch_reason)?;
-        let consent = body.consent.into_iter().map(consent_signal).collect();
-        Ok((body.bytes, consent))
+        let consent = consent_signals(body.consent, body.fetched_at);
+        Ok((body.bytes, consent, Some(body.fetched_at)))
     }
 }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use m3w_crawler::warc::{self, WarcItem};
 use m3w_crawler::{Crawler, Page};
 use m3w_document::filter::pii;
+use m3w_document::filter::word_list::WordLists;
 use m3w_document::{
-    ConsentSignal, Document, Element, Image, ImageRef, Reason, Verdict, WarcLocation, filter,
+    ConsentSignal, Document, Element, Image, ImageRef, Reason, Text, Verdict, WarcLocation, filter,
 };
 use m3w_dom_align::{Aligned, align};
 use tokio::sync::Semaphore;
@@ -19,11 +20,12 @@ use url::Url;
 
 use crate::archive::Archive;
 use crate::block_list::{BLOCKED, BlockList};
+use crate::classifier::Classifier;
 use crate::config::BuildConfig;
 use crate::forgotten::Forgotten;
 use crate::index::{Archived, WarcFile};
 use crate::interleaved::Wanted;
-use crate::journal::{ImageDrop, Measured, Outcome};
+use crate::journal::{ImageDrop, Measured, Outcome, TextDrop};
 use crate::pairs::{Kind, Pair, PairsConfig};
 use crate::pictures::Pictures;
 use crate::source::{Entry, Item};
@@ -40,6 +42,7 @@ pub struct Pipeline {
     workers: Arc<Semaphore>,
     forgotten: Arc<Forgotten>,
     blocked: Arc<BlockList>,
+    words: Arc<WordLists>,
 }
 
 impl Pipeline {
@@ -61,6 +64,7 @@ impl Pipeline {
             workers,
             forgotten: Arc::default(),
             blocked: Arc::default(),
+            words: Arc::default(),
         }
     }
 
@@ -78,6 +82,24 @@ impl Pipeline {
     pub fn blocking(self, blocked: BlockList) -> Self {
         Self {
             blocked: Arc::new(blocked),
+            ..self
+        }
+    }
+
+    /// The same, but words that are listed are counted.
+    #[must_use]
+    pub fn counting(self, words: WordLists) -> Self {
+        Self {
+            words: Arc::new(words),
+            ..self
+        }
+    }
+
+    /// The same, but pictures are shown to a classifier.
+    #[must_use]
+    pub fn classifying(self, classifier: Option<Arc<Classifier>>) -> Self {
+        Self {
+            pictures: self.pictures.classifying(classifier),
             ..self
         }
     }
@@ -107,8 +129,12 @@ impl Pipeline {
         let document = match entry.item {
             Item::Pair(pair) => self.pair(*pair).await,
             item => {
-                let (dropped, measured) = (&mut outcome.images_dropped, &mut outcome.measured);
-                self.document(item, dropped, measured).await
+                let mut left_out = LeftOut::default();
+                let document = self.document(item, &mut left_out).await;
+                outcome.images_dropped = left_out.images;
+                outcome.texts_dropped = left_out.texts;
+                outcome.measured = left_out.measured;
+                document
             }
         };
         match document {
@@ -127,32 +153,31 @@ impl Pipeline {
     async fn document(
         &self,
         item: Item,
-        dropped: &mut Vec<ImageDrop>,
-        measured: &mut Measured,
+        left_out: &mut LeftOut,
     ) -> Result<Document<Image>, Reason> {
         let document = match item {
             Item::Document(read) => {
-                dropped.extend(read.dropped);
-                self.measured(read.document).await?
+                left_out.images.extend(read.dropped);
+                self.measured(read.document, &mut left_out.texts).await?
             }
             item => {
                 let page = self.page(item).await?;
-                let document = self.align(page, dropped).await?;
+                let document = self.align(page, left_out).await?;
                 document.filter_map_images(|reference| Some(Wanted::from(reference)))
             }
         };
         if self.blocked.named().has_page(&document) {
             return Err(BLOCKED);
         }
-        *measured = Measured::of(&document);
+        left_out.measured = Measured::of(&document);
         let text = &self.config.filter.text;
         kept(filter::text::verdict(
             &document.scores,
             document.language.as_deref(),
             text,
         ))?;
-        let document = self.without_closed(document, dropped);
-        let document = self.with_images(document, dropped).await;
+        let document = self.without_closed(document, &mut left_out.images);
+        let document = self.with_images(document, &mut left_out.images).await;
         enough_images(&document, self.config.filter.min_images)?;
         Ok(document)
     }
@@ -189,16 +214,24 @@ impl Pipeline {
     }
 
     /// A document that came as one, with what its words say.
-    async fn measured(&self, mut document: Document<Wanted>) -> Result<Document<Wanted>, Reason> {
-        let pii = self.config.filter.pii;
+    async fn measured(
+        &self,
+        mut document: Document<Wanted>,
+        texts: &mut Vec<TextDrop>,
+    ) -> Result<Document<Wanted>, Reason> {
+        let (config, words) = (Arc::clone(&self.config), Arc::clone(&self.words));
         let work = move || {
-            let counts = scrub(&mut document, pii, |wanted| &mut wanted.reference);
-            filter::text::measure(&mut document);
+            let counts = scrub(&mut document, config.filter.pii, |wanted| {
+                &mut wanted.reference
+            });
+            let gone = measure(&mut document, &config, &words);
             document.scores.extend(counts);
-            document
+            (document, gone)
         };
-        let document = on_worker(&self.workers, work).await;
-        document.ok_or(Reason::new("filter/failed"))
+        let done = on_worker(&self.workers, work).await;
+        let (document, gone) = done.ok_or(Reason::new("filter/failed"))?;
+        texts.extend(gone);
+        Ok(document)
     }
 
     /// A pair as a document of its picture, or of a clip of its video, and its caption; the caption
@@ -209,8 +242,14 @@ impl Pipeline {
             Some(pairs) => {
                 let span = pair.span.unwrap_or(Span::Drawn(self.config.seed));
                 let (video, images) = (pairs.video.clone(), self.config.images.clone());
-                let work =
-                    move |bytes: &[u8], origin: Origin| clip(bytes, &origin, span, &video, &images);
+                let pictures = self.pictures.clone();
+                let work = move |bytes: &[u8], origin: Origin| {
+                    let mut frames = clip(bytes, &origin, span, &video, &images)?;
+                    frames
+                        .iter_mut()
+                        .try_for_each(|frame| pictures.classify(frame))?;
+                    Ok(frames)
+                };
                 self.pictures
                     .with_bytes(&pair.media, pair.checksums, work)
                     .await?
@@ -220,9 +259,8 @@ impl Pipeline {
                 vec![picture.await?]
             }
         };
-        // Frames have one size.
-        if let Some(first) = pictures.first() {
-            self.judged(first)?;
+        for picture in &pictures {
+            self.judged(picture)?;
         }
         let (mut caption, mut counts) = (pair.caption, pii::Counts::default());
         let config = self.config.filter.pii;
@@ -286,44 +324,48 @@ impl Pipeline {
     async fn align(
         &self,
         page: Page,
-        dropped: &mut Vec<ImageDrop>,
+        left_out: &mut LeftOut,
     ) -> Result<Document<ImageRef>, Reason> {
         if page.is_truncated {
             return Err(Reason::new("fetch/truncated"));
         }
-        let config = Arc::clone(&self.config);
-        let (page, aligned) = on_worker(&self.workers, move || {
+        let (config, words) = (Arc::clone(&self.config), Arc::clone(&self.words));
+        let (page, aligned, texts) = on_worker(&self.workers, move || {
+            let mut texts = Vec::new();
             let mut aligned = align(&page.html, &page.final_url, &config.align);
             if aligned.given_up.is_none() {
                 let document = &mut aligned.document;
                 let counts = scrub(document, config.filter.pii, |reference| reference);
-                filter::text::measure(document);
+                texts = measure(document, &config, &words);
                 document.scores.extend(counts);
             }
-            (page, aligned)
+            (page, aligned, texts)
         })
         .await
         .ok_or(Reason::new("align/failed"))?;
         let Aligned {
             mut document,
-            dropped: left_out,
+            dropped,
             given_up,
             ..
         } = aligned;
         if let Some(reason) = given_up {
             return Err(reason);
         }
-        dropped.extend(left_out.into_iter().map(|image| ImageDrop {
-            url: image.url.unwrap_or_default(),
-            reason: image.reason,
-        }));
+        left_out.texts = texts;
+        left_out.images = dropped
+            .into_iter()
+            .map(|image| ImageDrop {
+                url: image.url.unwrap_or_default(),
+                reason: image.reason,
+            })
+            .collect();
         if !page.images_allowed {
             return Err(Reason::new("consent/images-reserved"));
         }
         document.url = page.url;
-        // The day, not the second: two runs over the same answers shall write the same bytes.
-        document.fetched_at = Some(page.fetched_at - page.fetched_at.rem_euclid(SECONDS_PER_DAY));
-        document.consent = page.consent.into_iter().map(consent_signal).collect();
+        document.fetched_at = Some(day_of(page.fetched_at));
+        document.consent = consent_signals(page.consent, page.fetched_at);
         document.warc = page.warc.map(|location| WarcLocation {
             file: location.file,
             offset: location.offset,
@@ -372,6 +414,32 @@ impl Pipeline {
             }
         })
     }
+}
+
+/// What a document lost on its way, and what was measured of it.
+#[derive(Default)]
+struct LeftOut {
+    images: Vec<ImageDrop>,
+    texts: Vec<TextDrop>,
+    measured: Measured,
+}
+
+/// Measures a document, and again without the texts that do not stay, which are those returned.
+pub(crate) fn measure<I>(
+    document: &mut Document<I>,
+    config: &BuildConfig,
+    words: &WordLists,
+) -> Vec<TextDrop> {
+    filter::text::measure(document, words);
+    let gone = filter::paragraph::apply(document, words, &config.filter.paragraph);
+    if !gone.is_empty() {
+        filter::text::measure(document, words);
+    }
+    let dropped = |(text, reason): (Text, Reason)| TextDrop {
+        text: text.content,
+        reason,
+    };
+    gone.into_iter().map(dropped).collect()
 }
 
 /// Whether a document has the images that it needs to stay.
@@ -456,11 +524,22 @@ pub(crate) fn fetch_reason(failure: m3w_crawler::Failure) -> Reason {
     }
 }
 
-pub(crate) fn consent_signal(signal: m3w_crawler::Signal) -> ConsentSignal {
-    ConsentSignal {
+/// Statements that were seen at that time, of which the day is kept.
+pub(crate) fn consent_signals(
+    signals: Vec<m3w_crawler::Signal>,
+    seen_at: i64,
+) -> Vec<ConsentSignal> {
+    let stored = |signal: m3w_crawler::Signal| ConsentSignal {
         channel: signal.channel,
         value: signal.value,
-    }
+        seen_at: Some(day_of(seen_at)),
+    };
+    signals.into_iter().map(stored).collect()
+}
+
+/// The day, not the second: two runs over the same answers shall write the same bytes.
+pub(crate) fn day_of(seconds: i64) -> i64 {
+    seconds - seconds.rem_euclid(SECONDS_PER_DAY)
 }
 
 /// A URL for people to read: of a `data:` URL only the head.

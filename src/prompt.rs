@@ -165,6 +165,7 @@ impl VideoPart {
         let origin = Origin {
             url,
             consent: Vec::new(),
+            fetched_at: None,
         };
         let milliseconds = |seconds: f64| (seconds * 1000.0) as u64;
         let span = Span::At {

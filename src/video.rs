@@ -117,6 +117,8 @@ pub struct Origin {
     pub url: Url,
     /// The statements on reuse that came with it.
     pub consent: Vec<ConsentSignal>,
+    /// The day on which it was fetched, in seconds since 1970, if it was.
+    pub fetched_at: Option<i64>,
 }
 
 /// The frames of a clip of the video with these bytes, in order, their times in their URLs.

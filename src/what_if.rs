@@ -5,12 +5,14 @@
 //! text are asked again as a build asks them. Kept images have their sizes. Three things are not
 //! known, and are counted by themselves instead of guessed: the images of a page whose text was not
 //! good enough were never fetched, those of a page with too few were not kept, and an image that was
-//! dropped by one rule was not asked the next.
+//! dropped by one rule was not asked the next. Under other thresholds on single texts, kept documents are
+//! measured anew without those that go; of a page that was dropped the texts that stood were not kept,
+//! and of a text that went, where it stood.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use m3w_document::filter::{self, text::Scores};
+use m3w_document::filter::{self, text::Scores, word_list::WordLists};
 use m3w_document::{Document, Image, Reason, Tally, Verdict};
 use m3w_shards::{DocumentReader, Manifest};
 use serde::Serialize;
@@ -27,6 +29,11 @@ pub const NOT_FETCHED: &str = "unknown/images-not-fetched";
 pub const NOT_STORED: &str = "unknown/images-not-stored";
 /// An image that passes the rule by which it was dropped; the rules after that were not asked.
 pub const NOT_ASKED: &str = "unknown/rules-not-asked";
+
+/// A page that was dropped, under other thresholds on single texts: its texts were not kept.
+pub const NO_TEXTS: &str = "unknown/texts-not-stored";
+/// A text that went and would stay: where it stood was not kept, and its document is judged without it.
+pub const NO_PLACE: &str = "unknown/place-not-stored";
 
 /// The counts of a corpus under its own thresholds and under others.
 #[derive(Debug, Serialize)]
@@ -65,6 +72,21 @@ pub fn with_filters(
         bail!(
             "`filter.{key}` decides what is fetched and how it is stored, and needs another build"
         );
+    }
+    let text = section.and_then(|section| section.get("text"));
+    let text = text.and_then(toml::Value::as_table);
+    let lists = |key: &&str| text.is_some_and(|text| text.contains_key(*key));
+    if let Some(key) = ["flagged_words", "spam_words"]
+        .iter()
+        .find(|key| lists(key))
+    {
+        bail!("`filter.text.{key}` decides what is measured, and needs another build");
+    }
+    let image = section.and_then(|section| section.get("image"));
+    let image = image.and_then(toml::Value::as_table);
+    let names = |key: &&str| image.is_some_and(|image| image.contains_key(*key));
+    if let Some(key) = ["nsfw_model", "nsfw_label"].iter().find(|key| names(key)) {
+        bail!("`filter.image.{key}` decides what is measured, and needs another build");
     }
     if let Some(key) = settings.keys().find(|key| *key != "filter") {
         bail!(
@@ -113,11 +135,11 @@ pub fn what_if(
             let document = document.map(|mut document| {
                 // A corpus of an earlier version.
                 if unit == Unit::Page && document.scores.is_empty() {
-                    filter::text::measure(&mut document);
+                    filter::text::measure(&mut document, &WordLists::default());
                 }
                 document
             });
-            judge.judge(&line, document.as_ref());
+            judge.judge(&line, document);
         }
     }
     Ok(judge.counts)
@@ -131,7 +153,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn judge(&mut self, line: &OutcomeLine, document: Option<&Document<Image>>) {
+    fn judge(&mut self, line: &OutcomeLine, document: Option<Document<Image>>) {
         let step = self.unit.step();
         let before = line
             .dropped
@@ -143,20 +165,67 @@ impl Judge<'_> {
                 .before
                 .add(format!("image/{}", drop.reason.name), 1);
         }
+        for drop in &line.texts_dropped {
+            let name = format!("text/{}", drop.reason.name);
+            self.counts.before.add(name, 1);
+        }
         let after = match document {
             Some(document) => {
                 let images = document.images().count() as u64;
                 self.counts.before.add("image/kept", images);
-                self.kept(document)
+                self.kept(line, document)
             }
-            None => self.dropped(line, before),
+            None => {
+                for drop in &line.texts_dropped {
+                    self.counts
+                        .after
+                        .add(format!("text/{}", drop.reason.name), 1);
+                }
+                self.dropped(line, before)
+            }
         };
         self.counts.after.add(format!("{step}/{after}"), 1);
         self.images(line, after == "kept");
     }
 
+    /// Takes single texts out of a document that was kept, by their thresholds, and counts them.
+    fn texts(&mut self, line: &OutcomeLine, document: &mut Document<Image>) {
+        let config = &self.filter.paragraph;
+        let has_changed = self.changes_texts();
+        // Lists of words need not be at hand: the rule on them is not asked again.
+        let lists = WordLists::default();
+        for drop in &line.texts_dropped {
+            let language = document.language.as_deref();
+            let judged = || filter::paragraph::verdict(&drop.text, language, &lists, config);
+            let is_asked = has_changed
+                && drop.reason.name.starts_with("filter/")
+                && drop.reason.name != "filter/flagged-words";
+            let name = match is_asked.then(judged) {
+                Some(Verdict::Keep) => NO_PLACE.to_owned(),
+                Some(Verdict::Drop(reason)) => reason.name.into_owned(),
+                None => drop.reason.name.to_string(),
+            };
+            self.counts.after.add(format!("text/{name}"), 1);
+        }
+        if !has_changed {
+            return;
+        }
+        let gone = filter::paragraph::apply(document, &lists, config);
+        for (_, reason) in &gone {
+            self.counts.after.add(format!("text/{}", reason.name), 1);
+        }
+        if !gone.is_empty() {
+            filter::text::measure(document, &lists);
+        }
+    }
+
+    fn changes_texts(&self) -> bool {
+        self.filter.paragraph != self.before.paragraph
+    }
+
     /// What becomes of a document that was kept.
-    fn kept(&mut self, document: &Document<Image>) -> String {
+    fn kept(&mut self, line: &OutcomeLine, mut document: Document<Image>) -> String {
+        self.texts(line, &mut document);
         if self.unit == Unit::Page {
             let language = document.language.as_deref();
             if let Some(reason) = self.text(&document.scores, language, self.filter) {
@@ -185,6 +254,9 @@ impl Judge<'_> {
         if line.measured.is_empty() {
             return before;
         }
+        if self.changes_texts() && !self.has_too_few_images(line) {
+            return NO_TEXTS.to_owned();
+        }
         let measured = &line.measured;
         let language = measured.language.as_deref();
         match self.text(&measured.scores, language, self.filter) {
@@ -198,6 +270,13 @@ impl Judge<'_> {
             }
             None => before,
         }
+    }
+
+    /// Whether a page goes for its images, whatever its texts.
+    fn has_too_few_images(&self, line: &OutcomeLine) -> bool {
+        let reason = line.dropped.as_ref();
+        reason.is_some_and(|reason| reason.name == "filter/too-few-images")
+            && !self.may_have_enough(line)
     }
 
     /// Whether a page that had too few images may have enough: with those that it had, and those
@@ -223,6 +302,10 @@ impl Judge<'_> {
             }
             ("filter/animated", _) => self.filter.image.animated,
             ("filter/too-narrow", Some(ratio)) => ratio <= self.filter.image.max_aspect_ratio,
+            ("filter/format", _) => self.filter.image.formats.is_empty(),
+            (name, Some(value)) if image_rule(name).is_some() => {
+                image_rule(name).is_some_and(|rule| rule.passes(value, &self.filter.image))
+            }
             ("filter/too-many-images", _) => self.filter.max_images > self.before.max_images,
             _ => false,
         }
@@ -252,6 +335,13 @@ impl Judge<'_> {
     }
 }
 
+/// The rule on a score of images that gives this reason.
+fn image_rule(reason: &str) -> Option<&'static filter::image::Rule> {
+    filter::image::RULES
+        .iter()
+        .find(|rule| rule.reason == reason)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,5 +357,7 @@ mod tests {
         assert!(refused.contains("`crawler`"), "{refused}");
         assert!(set("filter.text.min_wrods=30").is_err());
         assert!(set("filter.pii.emails=true").is_err());
+        assert!(set("filter.text.flagged_words={en='a.txt'}").is_err());
+        assert!(set("filter.paragraph.min_words=4").is_ok());
     }
 }

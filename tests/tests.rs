@@ -10,6 +10,7 @@ mod journeys {
     mod clips;
     mod consent;
     mod crawl;
+    mod curation;
     mod damage;
     mod dedup;
     mod describing;

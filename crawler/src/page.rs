@@ -41,6 +41,8 @@ pub struct Body {
     pub content_type: Option<String>,
     /// The statements on reuse that came with it.
     pub consent: Vec<Signal>,
+    /// When the answer came, in seconds since 1970.
+    pub fetched_at: i64,
 }
 
 /// Place of a record in a WARC file.

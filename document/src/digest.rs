@@ -122,6 +122,13 @@ impl Fields {
         self.0.update(image.sha256_stored.0);
         self.number(image.dhash);
         self.consent(&image.consent);
+        if let Some(format) = image.fetched_format {
+            self.text(format.as_str());
+        }
+        for (name, value) in &image.scores {
+            self.text(name);
+            self.number(value.to_bits());
+        }
     }
 }
 

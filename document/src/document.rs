@@ -347,6 +347,9 @@ pub struct ConsentSignal {
     pub channel: String,
     /// Its text.
     pub value: String,
+    /// The day on which it was seen, in seconds since 1970, where that is known.
+    #[serde(default)]
+    pub seen_at: Option<i64>,
 }
 
 /// Place of a record in a WARC file.

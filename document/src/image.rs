@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::filter::text::Scores;
 use crate::{ConsentSignal, Sha256};
 
 mod animation;
@@ -13,6 +14,7 @@ mod data_mining;
 mod decode;
 mod jpeg;
 mod layout;
+mod look;
 mod prepare;
 mod resize;
 mod shrink;
@@ -136,6 +138,10 @@ pub struct Image {
     pub dhash: u64,
     /// The statements on reuse that came with the image.
     pub consent: Vec<ConsentSignal>,
+    /// Encoding as it was fetched; shards of earlier versions do not know it.
+    pub fetched_format: Option<Format>,
+    /// What was measured of it, by name: see [`crate::filter::image`].
+    pub scores: Scores,
 }
 
 impl fmt::Debug for Image {
@@ -152,7 +158,7 @@ impl fmt::Debug for Image {
 
 /// Encoding of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// JPEG.
     Jpeg,

@@ -97,5 +97,5 @@ pub use resampler::Resampler;
 pub use score::score_candidates;
 pub use torch::read_torch;
 pub use train::Checkpoint;
-pub use vision::{Nfnet, VisionEncoder, VisionTransformer};
+pub use vision::{ImageClassifier, Nfnet, VisionEncoder, VisionTransformer};
 pub use weight_type::WeightType;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, ListArray, StringBuilder, StructArray,
+    Array, ArrayRef, AsArray, BinaryBuilder, Float64Builder, ListArray, StringBuilder, StructArray,
+    TimestampMillisecondBuilder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::Fields;
+use arrow::datatypes::{Fields, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use m3w_document::ConsentSignal;
 
@@ -97,6 +98,7 @@ impl ImageColumn {
 pub(crate) struct ConsentColumn {
     channel: StringBuilder,
     value: StringBuilder,
+    seen_at: TimestampMillisecondBuilder,
     offsets: Offsets,
 }
 
@@ -105,6 +107,8 @@ impl ConsentColumn {
         for signal in signals {
             self.channel.append_value(&signal.channel);
             self.value.append_value(&signal.value);
+            self.seen_at
+                .append_option(signal.seen_at.map(|seconds| seconds.saturating_mul(1000)));
         }
         self.offsets.close_after(signals.len());
     }
@@ -115,7 +119,36 @@ impl ConsentColumn {
             vec![
                 Arc::new(self.channel.finish()),
                 Arc::new(self.value.finish()),
+                Arc::new(self.seen_at.finish().with_timezone(schema::UTC)),
             ],
+        )?;
+        Ok(Arc::new(self.offsets.finish(items)?))
+    }
+}
+
+/// A column `list<struct<name, value>>` under construction.
+#[derive(Debug, Default)]
+pub(crate) struct ScoreColumn {
+    name: StringBuilder,
+    value: Float64Builder,
+    offsets: Offsets,
+}
+
+impl ScoreColumn {
+    pub(crate) fn push_row<'s>(&mut self, scores: impl Iterator<Item = (&'s String, &'s f64)>) {
+        let mut count = 0;
+        for (name, value) in scores {
+            self.name.append_value(name);
+            self.value.append_value(*value);
+            count += 1;
+        }
+        self.offsets.close_after(count);
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let items = struct_of(
+            schema::score_fields(),
+            vec![Arc::new(self.name.finish()), Arc::new(self.value.finish())],
         )?;
         Ok(Arc::new(self.offsets.finish(items)?))
     }
@@ -189,6 +222,12 @@ pub(crate) fn consent(column: &ArrayRef, row: usize) -> Result<Vec<ConsentSignal
             Ok(ConsentSignal {
                 channel: required_text(signals.column(0), index, "consent.channel")?.to_owned(),
                 value: required_text(signals.column(1), index, "consent.value")?.to_owned(),
+                // Shards of earlier versions have no such column.
+                seen_at: signals.columns().get(2).and_then(|times| {
+                    let times = times.as_primitive::<TimestampMillisecondType>();
+                    let is_known = times.is_valid(index);
+                    is_known.then(|| times.value(index).div_euclid(1000))
+                }),
             })
         })
         .collect()

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, StructArray,
+    ArrayRef, Int32Builder, Int64Builder, RecordBatch, StringBuilder, StructArray,
     TimestampMillisecondBuilder,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use m3w_document::{Document, Element, Image, Media};
+use m3w_document::{Document, Element, Format, Image, Media};
 
-use crate::columns::{ConsentColumn, ImageColumn, Offsets, Problem, struct_of};
+use crate::columns::{ConsentColumn, ImageColumn, Offsets, Problem, ScoreColumn};
 use crate::schema;
 use crate::tokenize::image_name;
 
@@ -44,9 +44,7 @@ pub(crate) struct DocumentColumns {
     images: ImageColumn,
     image_metadata: ImageMetadataColumns,
     element_offsets: Offsets,
-    score_name: StringBuilder,
-    score_value: Float64Builder,
-    score_offsets: Offsets,
+    scores: ScoreColumn,
     consent: ConsentColumn,
     warc_file: StringBuilder,
     warc_offset: Int64Builder,
@@ -89,11 +87,7 @@ impl DocumentColumns {
         self.elements += document.elements.len();
         self.images.close_row();
         self.element_offsets.close(self.elements);
-        for (name, value) in &document.scores {
-            self.score_name.append_value(name);
-            self.score_value.append_value(*value);
-        }
-        self.score_offsets.close_after(document.scores.len());
+        self.scores.push_row(document.scores.iter());
         self.consent.push_row(&document.consent);
         let warc = document.warc.as_ref();
         self.warc_file
@@ -113,13 +107,6 @@ impl DocumentColumns {
         let list_of = |items: ArrayRef| -> Result<ArrayRef, ArrowError> {
             Ok(Arc::new(element_offsets.share(items)?))
         };
-        let scores = struct_of(
-            schema::score_fields(),
-            vec![
-                Arc::new(self.score_name.finish()),
-                Arc::new(self.score_value.finish()),
-            ],
-        )?;
         let warc = StructArray::try_new(
             schema::warc_fields(),
             vec![
@@ -140,7 +127,7 @@ impl DocumentColumns {
             list_of(Arc::new(self.text_roles.finish()))?,
             self.images.finish()?,
             list_of(self.image_metadata.finish()?)?,
-            Arc::new(self.score_offsets.finish(scores)?),
+            self.scores.finish()?,
             self.consent.finish()?,
             Arc::new(warc),
         ];
@@ -206,6 +193,8 @@ struct ImageMetadataColumns {
     video_url: StringBuilder,
     consent: ConsentColumn,
     status: StringBuilder,
+    fetched_format: StringBuilder,
+    scores: ScoreColumn,
     present: Vec<bool>,
 }
 
@@ -252,6 +241,9 @@ impl ImageMetadataColumns {
             .append_option(video_url.map(url::Url::as_str));
         self.consent.push_row(&image.consent);
         self.status.append_value(STORED);
+        self.fetched_format
+            .append_option(image.fetched_format.map(Format::as_str));
+        self.scores.push_row(image.scores.iter());
         self.present.push(true);
     }
 
@@ -269,6 +261,7 @@ impl ImageMetadataColumns {
             &mut self.media,
             &mut self.video_url,
             &mut self.status,
+            &mut self.fetched_format,
         ];
         for column in texts {
             column.append_null();
@@ -286,6 +279,7 @@ impl ImageMetadataColumns {
         }
         self.alternative_offsets.close_after(0);
         self.consent.push_row(&[]);
+        self.scores.push_row(std::iter::empty());
         self.present.push(false);
     }
 
@@ -315,6 +309,8 @@ impl ImageMetadataColumns {
             Arc::new(self.video_url.finish()),
             self.consent.finish()?,
             Arc::new(self.status.finish()),
+            Arc::new(self.fetched_format.finish()),
+            self.scores.finish()?,
         ];
         Ok(Arc::new(StructArray::try_new(
             schema::image_metadata_fields(),

@@ -37,6 +37,9 @@ pub(crate) const DOCUMENTS: &str = "documents";
 /// Kind of a shard of sequences.
 pub(crate) const SEQUENCES: &str = "sequences";
 
+/// Fields at the end of structs that shards of the first releases of this version do not have.
+const ADDED: [&str; 3] = ["fetched_format", "scores", "seen_at"];
+
 /// Time zone of timestamps.
 pub(crate) const UTC: &str = "UTC";
 
@@ -85,6 +88,8 @@ pub(crate) fn image_metadata_fields() -> Fields {
         text("video_url"),
         list("consent", DataType::Struct(consent_fields())),
         text("status"),
+        text("fetched_format"),
+        list("scores", DataType::Struct(score_fields())),
     ])
 }
 
@@ -95,7 +100,14 @@ pub(crate) fn score_fields() -> Fields {
 
 /// A statement on reuse.
 pub(crate) fn consent_fields() -> Fields {
-    Fields::from(vec![text("channel"), text("value")])
+    Fields::from(vec![
+        text("channel"),
+        text("value"),
+        field(
+            "seen_at",
+            DataType::Timestamp(TimeUnit::Millisecond, Some(UTC.into())),
+        ),
+    ])
 }
 
 /// Place of a page's record in a WARC file.
@@ -258,8 +270,11 @@ fn same_type(expected: &DataType, found: &DataType) -> bool {
             length == other && same_type(expected.data_type(), found.data_type())
         }
         (DataType::Struct(expected), DataType::Struct(found)) => {
-            expected.len() == found.len()
-                && expected.iter().zip(found).all(|(expected, found)| {
+            let (known, added) = expected.split_at(found.len().min(expected.len()));
+            let is_optional = |field: &FieldRef| ADDED.contains(&field.name().as_str());
+            found.len() <= expected.len()
+                && added.iter().all(is_optional)
+                && known.iter().zip(found).all(|(expected, found)| {
                     expected.name() == found.name()
                         && same_type(expected.data_type(), found.data_type())
                 })

@@ -1,6 +1,7 @@
 //! What goes, as records, and how it is taken out of a document.
 
 use anyhow::{Context, Result};
+use m3w_document::filter::word_list::WordLists;
 use m3w_document::{Element, Reason, filter};
 
 use super::order::{Order, Place};
@@ -232,7 +233,8 @@ impl Names<'_> {
         }
         if self.unit == Unit::Page && has_texts(&document) != before {
             // What is stored of a text has to be true of the text that is stored.
-            filter::text::measure(&mut document);
+            // Shares of listed words stay those of the whole text: the lists need not be at hand.
+            filter::text::measure(&mut document, &WordLists::default());
         }
         match find(What::Document) {
             Some(drop) => {

@@ -15,6 +15,7 @@ use super::{LostReason, Repair};
 use crate::archive::Archive;
 use crate::block_list::{self, BlockList};
 use crate::build::{Places, Stopped, dispatch};
+use crate::classifier::Classifier;
 use crate::config::BuildConfig;
 use crate::forgotten::Forgotten;
 use crate::journal::Outcome;
@@ -22,6 +23,7 @@ use crate::pairs::Refusals;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
 use crate::source::{Entry, Item, Source, url_item};
+use crate::word_lists;
 
 /// Inputs and outcomes on their way.
 const WAITING: usize = 64;
@@ -114,17 +116,20 @@ impl Repair<'_> {
                 };
                 let crawler = Crawler::with_archives(self.config.crawler.clone(), &archives)
                     .context("cannot start the crawler")?;
-                let lists = &self.config.filter.block;
-                let digest = block_list::digest(lists)?.map(|hash| hash.to_string());
+                let filter = &self.config.filter;
+                let digest = block_list::digest(&filter.files())?.map(|hash| hash.to_string());
                 ensure!(
                     digest == self.run.lists_sha256,
-                    "the block lists are not those that the corpus was built with: restore them"
+                    "the lists and models that `filter` names are not those that the corpus was built with: \
+                     restore them"
                 );
-                let blocked = BlockList::open(lists)?;
+                let blocked = BlockList::open(&filter.block)?;
                 let forgotten = Forgotten::load(self.corpus.root())?;
                 Pipeline::new(Arc::clone(&self.config), crawler, archive, options.threads)
                     .without(forgotten)
                     .blocking(blocked)
+                    .counting(word_lists::open(&filter.text)?)
+                    .classifying(Classifier::open(&filter.image)?)
             };
             self.web = Some((runtime, pipeline));
         }

@@ -131,6 +131,8 @@ fn the_policy_decides_and_every_signal_is_kept() {
     let document = &usual.documents()[0];
     let signal = &document.consent[0];
     assert_eq!((&*signal.channel, &*signal.value), ("x-robots-tag", "all"));
+    assert_eq!(signal.seen_at, document.fetched_at);
+    assert!(signal.seen_at.is_some());
     // A picture is kept to what its own metadata say.
     assert_eq!(document.images().count(), 1);
     let dropped = &usual.outcomes()[0].images_dropped;

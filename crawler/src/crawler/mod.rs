@@ -282,12 +282,14 @@ impl Crawler {
             check_image_consent(self.shared.config.consent_policy, &signals)?;
             Ok(signals)
         };
+        let fetched_at = found.answer.received_at;
         let (consent, bytes) = self.body(found, max_bytes, check).await?;
         Ok(Body {
             final_url,
             bytes: Bytes::from(bytes),
             content_type,
             consent,
+            fetched_at,
         })
     }
 

@@ -70,6 +70,8 @@ pub struct Resource {
     pub bytes: Bytes,
     /// The statements on reuse that came with it.
     pub consent: Vec<Signal>,
+    /// When the answer came, in seconds since 1970.
+    pub fetched_at: i64,
     /// Where its record stands, if its file tells.
     pub location: Option<RecordLocation>,
 }
@@ -242,6 +244,7 @@ impl Limits {
             content_type: response.content_type,
             bytes: Bytes::from(bytes),
             consent: response.signals,
+            fetched_at: response.fetched_at,
             location: response.location,
         }))
     }

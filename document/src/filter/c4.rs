@@ -9,13 +9,21 @@
 //! Sentences are told by their marks, not by a trained model: a run of `.`, `!` or `?` before white
 //! space or the line's end, and whatever is left behind the last. An abbreviation counts as an end.
 
+use std::borrow::Cow;
+
+use memchr::{memchr, memmem};
+
 use super::quality::{lines, share};
-use super::words::classes::is_space;
+use super::words::classes::{chunks, is_space};
 
 /// Fewest words of a line that stays.
 const MIN_WORDS: usize = 3;
 /// Longest word of a line that stays, in characters.
 const MAX_WORD: usize = 1000;
+/// Words of a text that is none.
+const LOREM_IPSUM: &str = "lorem ipsum";
+/// What a page says that asks for a script.
+const JAVASCRIPT: &str = "javascript";
 /// Phrases of notices that stand on every page of a site.
 const NOTICES: [&str; 6] = [
     "terms of use",
@@ -53,28 +61,32 @@ impl C4 {
     pub fn of(text: &str) -> Self {
         let (mut all, mut kept) = (0, 0);
         let mut measured = Self::default();
+        let may_go = may_have_phrases(text);
         for line in lines(text) {
             all += 1;
             let line = line.trim_matches(is_space);
-            let words = || line.split(is_space).filter(|word| !word.is_empty());
-            if words().any(|word| word.len() > MAX_WORD && word.chars().count() > MAX_WORD) {
+            let is_long = |word: &str| word.len() > MAX_WORD && word.chars().count() > MAX_WORD;
+            if line.len() > MAX_WORD && chunks(line).any(is_long) {
                 continue;
             }
-            let count = words().take(MIN_WORDS).count();
-            let line = without_citations(line);
-            let ends = line.ends_with(['.', '?', '!', '"', '\'']) && !line.ends_with("...");
-            if !ends || count < MIN_WORDS {
+            let stays = without_citations(line);
+            let ends = stays.ends_with(['.', '?', '!', '"', '\'']) && !stays.ends_with("...");
+            if !ends || chunks(line).take(MIN_WORDS).count() < MIN_WORDS {
                 continue;
             }
-            let lower = line.to_lowercase();
-            if lower.contains("lorem ipsum") {
+            let lower = if may_go {
+                stays.to_lowercase()
+            } else {
+                String::new()
+            };
+            if lower.contains(LOREM_IPSUM) {
                 measured.lorem_ipsum += 1;
                 continue;
             }
-            if lower.contains("javascript") {
+            if lower.contains(JAVASCRIPT) {
                 continue;
             }
-            if line.contains('{') {
+            if stays.contains('{') {
                 measured.curly_brackets += 1;
                 continue;
             }
@@ -82,15 +94,35 @@ impl C4 {
                 continue;
             }
             kept += 1;
-            measured.sentences += sentences(&line);
+            measured.sentences += sentences(&stays);
         }
         measured.lines = share(kept, all);
         measured
     }
 }
 
+/// Whether any line of the text may have one of the phrases for which lines go: most texts have none,
+/// and their lines need not be looked at one by one.
+fn may_have_phrases(text: &str) -> bool {
+    /// Together with [`NOTICES`], of which four have the first.
+    const PARTS: [&str; 5] = [
+        "cookie",
+        "terms of use",
+        "privacy policy",
+        LOREM_IPSUM,
+        JAVASCRIPT,
+    ];
+    let has = |text: &str, phrase: &str| memmem::find(text.as_bytes(), phrase.as_bytes()).is_some();
+    let lower = text.to_ascii_lowercase();
+    // The sign of Kelvin is the one character beyond ASCII that is a letter of these in lower case.
+    PARTS.iter().any(|part| has(&lower, part)) || has(text, "\u{212a}")
+}
+
 /// The line without `[12]`, `[]`, `[edit]` and `[citation needed]`.
-fn without_citations(line: &str) -> String {
+fn without_citations(line: &str) -> Cow<'_, str> {
+    if memchr(b'[', line.as_bytes()).is_none() {
+        return Cow::Borrowed(line);
+    }
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = rest.find('[') {
@@ -109,7 +141,7 @@ fn without_citations(line: &str) -> String {
         rest = &rest[end..];
     }
     out.push_str(rest);
-    out
+    Cow::Owned(out)
 }
 
 /// How many sentences a line has that is not empty.
@@ -161,6 +193,17 @@ mod tests {
             C4::of("fn main() {\nThat is {curly} and odd.\nLorem ipsum dolor sit.\nLorem ipsum");
         assert_eq!((measured.curly_brackets, measured.lorem_ipsum), (1, 1));
         assert_eq!(measured.sentences, 0);
+    }
+
+    #[test]
+    fn a_phrase_is_found_in_any_case_of_its_letters() {
+        assert!(!kept("Uses COO\u{212a}IES, as all do."));
+        for notice in NOTICES.iter().chain(&[JAVASCRIPT, LOREM_IPSUM]) {
+            assert!(
+                !kept(&format!("Here is {}.", notice.to_uppercase())),
+                "{notice}"
+            );
+        }
     }
 
     #[test]

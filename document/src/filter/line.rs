@@ -4,6 +4,8 @@
 //! which made FineWeb: lines of nothing but white space do not count, and a repeated line counts
 //! from its second time on.
 
+use memchr::memchr_iter;
+
 use super::quality::share;
 use super::repetition::duplicates;
 use super::words::classes::ends_a_sentence;
@@ -37,18 +39,18 @@ impl Lines {
     /// ```
     #[must_use]
     pub fn of(text: &str, words: usize) -> Self {
-        let lines = || text.split('\n').filter(|line| !line.trim().is_empty());
-        let (mut all, mut ends, mut short) = (0, 0, 0);
-        for line in lines() {
-            all += 1;
+        let lines = text
+            .split('\n')
+            .filter(|line| !line.chars().all(char::is_whitespace));
+        let (mut ends, mut short) = (0, 0);
+        let (_, repeated, all) = duplicates(lines.inspect(|line| {
             ends += usize::from(line.ends_with(ends_a_sentence));
-            short += usize::from(line.chars().take(SHORT_LINE + 1).count() <= SHORT_LINE);
-        }
+            short += usize::from(is_short(line));
+        }));
         if all == 0 {
             return Self::default();
         }
-        let breaks = text.bytes().filter(|&byte| byte == b'\n').count();
-        let (_, repeated, _) = duplicates(lines());
+        let breaks = memchr_iter(b'\n', text.as_bytes()).count();
         Self {
             sentence_ends: share(ends, all),
             short: share(short, all),
@@ -56,4 +58,9 @@ impl Lines {
             breaks_per_word: share(breaks, words),
         }
     }
+}
+
+fn is_short(line: &str) -> bool {
+    // A character has one to four bytes.
+    line.len() <= SHORT_LINE || (line.len() <= 4 * SHORT_LINE && line.chars().count() <= SHORT_LINE)
 }

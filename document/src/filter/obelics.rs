@@ -7,18 +7,22 @@
 //! how many there are and occur more than once; that of words the share of 5-grams that occur more
 //! than once. Where it lists special characters, ours are all but letters and marks on them.
 //!
-//! Its lists of flagged, common and spam words, and its perplexity, are no part of this: they are
-//! made from other corpora.
+//! Its list of common words and its perplexity are no part of this: they are made from other corpora.
+//! Flagged and spam words are counted by lists that a user gives, see [`super::word_list`].
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::grams::{self, Grams, hash};
 use super::quality::share;
+use super::words::classes::chunks;
 
 /// Characters in the n-grams of [`Obelics::character_repetition`].
 const CHARACTERS: usize = 10;
 /// Words in the n-grams of [`Obelics::word_repetition`].
 const WORDS: usize = 5;
+/// Odd, so that multiplying loses nothing.
+const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
+const LAST: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
 /// What was measured; shares between 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -35,6 +39,8 @@ pub struct Obelics {
     pub stop_words: f64,
     /// Share of the marks `, ; : ? ! .` among marks and runs of letters and digits.
     pub punctuation: f64,
+    /// How many of both there are.
+    pub tokens: usize,
 }
 
 impl Obelics {
@@ -50,129 +56,152 @@ impl Obelics {
     /// ```
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let (mut characters, mut special, mut marks, mut tokens) = (0, 0, 0, 0);
-        let mut is_within = false;
+        let (mut characters, mut letters, mut marks, mut tokens) = (0, 0, 0, 0);
+        let mut was_within = 0;
         for c in text.chars() {
+            let class = class(c);
             characters += 1;
-            let is_letter = is_letter(c);
-            special += usize::from(!is_letter);
-            let is_mark = matches!(c, ',' | ';' | ':' | '?' | '!' | '.');
-            let is_word = is_letter || c.is_numeric() || matches!(c, '_' | '\'');
-            marks += usize::from(is_mark);
-            tokens += usize::from(is_mark || (is_word && !is_within));
-            is_within = is_word;
+            letters += usize::from(class & LETTER);
+            let (is_mark, is_within) = (usize::from(class >> 1 & 1), usize::from(class >> 2));
+            marks += is_mark;
+            tokens += is_mark + (is_within & !was_within);
+            was_within = is_within;
         }
+        let special = characters - letters;
         let mut stops = 0;
         let mut hashes = Vec::with_capacity(text.len() / 5);
-        let mut lower = String::new();
-        for word in text.split_whitespace() {
-            let word = word.trim_matches(|c| !is_letter(c));
-            if word.is_empty() {
-                continue;
-            }
-            lower.clear();
-            if word.is_ascii() {
-                lower.extend(word.chars().map(|c| c.to_ascii_lowercase()));
-            } else {
-                lower.push_str(&word.to_lowercase());
-            }
-            stops += usize::from(is_stop_word(&lower));
-            hashes.push(hash(lower.bytes().map(u64::from)));
-        }
-        let grams = hashes.windows(WORDS);
-        let grams: Vec<u64> = grams.map(|gram| hash(gram.iter().copied())).collect();
-        let counts = counts(&grams);
-        let repeated = counts.iter().filter(|count| **count > 1).sum();
+        bare_words(text, |word| {
+            let hash = hash(word.as_bytes());
+            stops += usize::from(is_stop_word(word, hash));
+            hashes.push(hash);
+        });
+        let grams = hashes.windows(WORDS).map(|gram| {
+            gram.iter().fold(0_u64, |gram, word| {
+                gram.wrapping_mul(BASE).wrapping_add(*word)
+            })
+        });
+        let grams: Vec<u64> = grams.collect();
+        let mut table = Grams::default();
+        let repeated = table.repeated(&grams).1.into_iter().sum();
         Self {
             words: hashes.len(),
-            character_repetition: character_repetition(text),
-            word_repetition: share(repeated, counts.iter().sum()),
+            character_repetition: character_repetition(text, &mut table),
+            word_repetition: share(repeated, grams.len()),
             special_characters: share(special, characters),
             stop_words: share(stops, hashes.len()),
             punctuation: share(marks, tokens),
+            tokens,
         }
     }
 }
 
-fn character_repetition(text: &str) -> f64 {
-    /// Odd, so that multiplying loses nothing.
-    const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
-    let highest = (1..CHARACTERS).fold(1_u64, |power, _| power.wrapping_mul(BASE));
-    let characters: Vec<u64> = text.chars().map(|c| u64::from(u32::from(c)) + 1).collect();
-    let mut rolling = 0_u64;
-    let mut hashes = Vec::with_capacity(characters.len());
-    for (index, c) in characters.iter().enumerate() {
-        if index >= CHARACTERS {
-            let gone = characters[index - CHARACTERS].wrapping_mul(highest);
-            rolling = rolling.wrapping_sub(gone);
+/// Calls `see` with each word that has a letter, stripped and in lower case.
+pub(super) fn bare_words(text: &str, mut see: impl FnMut(&str)) {
+    let mut lower = String::new();
+    for word in chunks(text) {
+        let word = stripped(word);
+        if word.is_empty() {
+            continue;
         }
-        rolling = rolling.wrapping_mul(BASE).wrapping_add(*c);
-        if index + 1 >= CHARACTERS {
-            hashes.push(rolling);
+        lower.clear();
+        if word.is_ascii() {
+            lower.push_str(word);
+            lower.make_ascii_lowercase();
+        } else {
+            lower.push_str(&word.to_lowercase());
         }
+        see(&lower);
     }
-    let mut counts = counts(&hashes);
-    let all = counts.iter().sum();
-    let distinct = counts.len();
-    counts.retain(|count| *count > 1);
-    counts.sort_unstable_by(|a, b| b.cmp(a));
-    let frequent = counts.iter().take(distinct.isqrt()).sum();
-    share(frequent, all)
 }
 
-/// Whether a word in lower case is on the list.
-fn is_stop_word(word: &str) -> bool {
-    /// Where the words with each first letter begin and end.
-    static PLACES: LazyLock<[Range<usize>; 26]> = LazyLock::new(|| {
-        std::array::from_fn(|letter| {
-            let first = |word: &&str| usize::from(word.as_bytes()[0] - b'a');
-            STOP_WORDS.partition_point(|word| first(word) < letter)
-                ..STOP_WORDS.partition_point(|word| first(word) <= letter)
-        })
-    });
-    let letter = word.bytes().next().map(|first| first.wrapping_sub(b'a'));
-    let places = letter.and_then(|letter| PLACES.get(usize::from(letter)));
-    // Most words differ in their lengths already: no other order is as fast.
-    places.is_some_and(|places| STOP_WORDS[places.clone()].contains(&word))
+/// The word without what is no letter at both ends.
+fn stripped(word: &str) -> &str {
+    let is_bare = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
+    let bytes = word.as_bytes();
+    if is_bare(bytes.first()) && is_bare(bytes.last()) {
+        word
+    } else {
+        word.trim_matches(|c| !is_letter(c))
+    }
 }
 
-/// How often each of them occurs, in the order in which they first do.
-fn counts(hashes: &[u64]) -> Vec<usize> {
-    /// Odd, and without a pattern in its bits.
-    const MIX: u64 = 0xff51_afd7_ed55_8ccd;
-    let slots = (2 * hashes.len()).next_power_of_two();
-    // A slot holds one more than a place in `found`; 0 is an empty one.
-    let mut places = vec![0_u32; slots];
-    let mut found: Vec<(u64, usize)> = Vec::new();
-    let shift = u64::BITS - slots.trailing_zeros();
-    for &hash in hashes {
-        let mixed = hash.wrapping_mul(MIX).checked_shr(shift).unwrap_or(0);
-        let mut slot = usize::try_from(mixed).unwrap_or(0);
-        loop {
-            let place = places[slot] as usize;
-            match place.checked_sub(1).map(|place| &mut found[place]) {
-                None => {
-                    found.push((hash, 1));
-                    places[slot] = u32::try_from(found.len()).unwrap_or(u32::MAX);
-                    break;
-                }
-                Some((known, count)) if *known == hash => {
-                    *count += 1;
-                    break;
-                }
-                Some(_) => slot = (slot + 1) & (slots - 1),
+fn character_repetition(text: &str, table: &mut Grams) -> f64 {
+    let hashes: Vec<u64> = if text.is_ascii() {
+        // Ten bytes are two numbers.
+        let grams = text.as_bytes().windows(CHARACTERS).map(|gram| {
+            let first = gram.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+            let last = gram.last_chunk().map_or(0, |b| u16::from_le_bytes(*b));
+            first
+                .wrapping_mul(BASE)
+                .wrapping_add(u64::from(last).wrapping_mul(LAST))
+        });
+        grams.collect()
+    } else {
+        let characters: Vec<char> = text.chars().collect();
+        let highest = BASE.wrapping_pow(CHARACTERS as u32);
+        let mut rolling = 0_u64;
+        let mut hashes = Vec::with_capacity(characters.len());
+        for (index, c) in characters.iter().enumerate() {
+            rolling = rolling
+                .wrapping_mul(BASE)
+                .wrapping_add(u64::from(u32::from(*c)) + 1);
+            if index >= CHARACTERS {
+                let gone = u64::from(u32::from(characters[index - CHARACTERS])) + 1;
+                rolling = rolling.wrapping_sub(gone.wrapping_mul(highest));
+            }
+            if index + 1 >= CHARACTERS {
+                hashes.push(rolling);
             }
         }
-    }
-    found.into_iter().map(|(_, count)| count).collect()
+        hashes
+    };
+    let (distinct, mut counts) = table.repeated(&hashes);
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    let frequent = counts.iter().take(distinct.isqrt()).sum();
+    share(frequent, hashes.len())
 }
 
-fn hash(values: impl Iterator<Item = u64>) -> u64 {
-    values.fold(0xcbf2_9ce4_8422_2325, |hash, value| {
-        (hash ^ value)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(23)
-    })
+/// Whether a word in lower case, of this hash, is on the list.
+fn is_stop_word(word: &str, hash: u64) -> bool {
+    /// For each end of a hash the words that have it, of which there is rarely more than one.
+    static PLACES: LazyLock<Vec<Vec<&str>>> = LazyLock::new(|| {
+        let mut places = vec![Vec::new(); 1024];
+        for word in STOP_WORDS {
+            places[grams::hash(word.as_bytes()) as usize % 1024].push(*word);
+        }
+        places
+    });
+    PLACES[hash as usize % PLACES.len()].contains(&word)
+}
+
+const LETTER: u8 = 1;
+const MARK: u8 = 2;
+/// Part of a token that is no mark.
+const WITHIN: u8 = 4;
+
+/// What a character is: the bits above.
+fn class(c: char) -> u8 {
+    const ASCII: [u8; 128] = {
+        let mut classes = [0; 128];
+        let mut c = 0;
+        while c < 128 {
+            let byte = c as u8;
+            classes[c] = match byte {
+                b'a'..=b'z' | b'A'..=b'Z' => LETTER | WITHIN,
+                b'0'..=b'9' | b'_' | b'\'' => WITHIN,
+                b',' | b';' | b':' | b'?' | b'!' | b'.' => MARK,
+                _ => 0,
+            };
+            c += 1;
+        }
+        classes
+    };
+    match ASCII.get(c as usize) {
+        Some(class) => *class,
+        None if is_letter(c) => LETTER | WITHIN,
+        None if c.is_numeric() => WITHIN,
+        None => 0,
+    }
 }
 
 /// A letter, or a mark that stands on letters.
@@ -223,10 +252,10 @@ mod tests {
     fn the_stop_words_can_be_searched() {
         assert!(STOP_WORDS.is_sorted_by(|a, b| a < b));
         for word in STOP_WORDS {
-            assert!(is_stop_word(word), "{word}");
+            assert!(is_stop_word(word, hash(word.as_bytes())), "{word}");
         }
         for word in ["", "robin", "zebra", "'tis", "élan", "thee", "an't"] {
-            assert!(!is_stop_word(word), "{word}");
+            assert!(!is_stop_word(word, hash(word.as_bytes())), "{word}");
         }
     }
 

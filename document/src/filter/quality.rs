@@ -5,7 +5,7 @@
 //! the same here as there: words that are nothing but marks do not count towards the number and
 //! the mean length of words, but are words where shares are taken.
 
-use std::collections::HashSet;
+use memchr::{memchr_iter, memmem};
 
 use super::words::classes::is_symbol;
 
@@ -50,40 +50,52 @@ impl Quality {
         let mut counted = 0;
         let mut letters = 0;
         let mut alphabetic = 0;
-        let mut stops: HashSet<&str> = HashSet::new();
+        let mut stops = vec![false; stop_words.len()];
+        let longest = stop_words.iter().map(|word| word.len()).max();
         for &word in words {
-            if word.chars().any(|c| !is_symbol(c)) {
-                counted += 1;
-                letters += word.chars().count();
-            }
-            if word.chars().any(is_letter) {
-                alphabetic += 1;
-            }
-            if stop_words.contains(&word) {
-                stops.insert(word);
+            let (characters, has_letter, is_counted) = kind(word);
+            counted += usize::from(is_counted);
+            letters += if is_counted { characters } else { 0 };
+            alphabetic += usize::from(has_letter);
+            if Some(word.len()) <= longest {
+                let at = stop_words.iter().position(|stop| *stop == word);
+                at.into_iter().for_each(|at| stops[at] = true);
             }
         }
-        let lines: Vec<&str> = lines(text).collect();
-        let count = |is: fn(&&&str) -> bool| lines.iter().filter(is).count();
-        let bullets = count(|line| line.trim_start().starts_with(['•', '-']));
-        let ellipses = count(|line| {
+        let (mut all_lines, mut bullets, mut ellipses) = (0, 0, 0);
+        for line in lines(text) {
+            all_lines += 1;
+            bullets += usize::from(line.trim_start().starts_with(['•', '-']));
             let line = line.trim_end();
-            line.ends_with("...") || line.ends_with('…')
-        });
+            ellipses += usize::from(line.ends_with("...") || line.ends_with('…'));
+        }
+        let count = |mark: &str| memmem::find_iter(text.as_bytes(), mark).count();
         Self {
             words: counted,
             mean_word_length: share(letters, counted),
-            hashes_per_word: share(text.matches('#').count(), words.len()),
-            ellipses_per_word: share(
-                text.matches("...").count() + text.matches('…').count(),
-                words.len(),
-            ),
-            bullet_lines: share(bullets, lines.len()),
-            ellipsis_lines: share(ellipses, lines.len()),
+            hashes_per_word: share(memchr_iter(b'#', text.as_bytes()).count(), words.len()),
+            ellipses_per_word: share(count("...") + count("…"), words.len()),
+            bullet_lines: share(bullets, all_lines),
+            ellipsis_lines: share(ellipses, all_lines),
             alphabetic_words: share(alphabetic, words.len()),
-            stop_words: stops.len(),
+            stop_words: stops.into_iter().filter(|stands| *stands).count(),
         }
     }
+}
+
+/// How many characters a word has, whether a letter is among them, and anything but marks.
+fn kind(word: &str) -> (usize, bool, bool) {
+    let bytes = word.as_bytes();
+    if word.is_ascii() {
+        let has_letter = bytes.iter().any(u8::is_ascii_alphabetic);
+        let is_counted = has_letter || word.chars().any(|c| !is_symbol(c));
+        return (bytes.len(), has_letter, is_counted);
+    }
+    (
+        word.chars().count(),
+        word.chars().any(is_letter),
+        word.chars().any(|c| !is_symbol(c)),
+    )
 }
 
 /// A letter of any script. Digits of other kinds and combining marks are none.
@@ -97,28 +109,44 @@ fn is_letter(c: char) -> bool {
 
 /// Lines as every kind of line end bounds them; one at the end of the text opens no further line.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let is_end = |c| {
-        matches!(
-            c,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        ) || ('\u{1c}'..='\u{1e}').contains(&c)
-    };
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let (line, after) = match rest.find(is_end) {
-            Some(at) if rest[at..].starts_with("\r\n") => (&rest[..at], &rest[at + 2..]),
-            Some(at) => {
-                let end = rest[at..].chars().next().map_or(0, char::len_utf8);
-                (&rest[..at], &rest[at + end..])
-            }
-            None => (rest, ""),
-        };
-        rest = after;
+        let (at, length) = line_end(rest);
+        let line = &rest[..at];
+        rest = &rest[at + length..];
         Some(line)
     })
+}
+
+/// Where the first line of a text ends, and how many bytes its end has.
+fn line_end(text: &str) -> (usize, usize) {
+    /// Bytes with which a line end begins: in ASCII always, beyond it sometimes.
+    const ENDS: [bool; 256] = {
+        let mut ends = [false; 256];
+        let begins = *b"\n\r\x0b\x0c\x1c\x1d\x1e\xc2\xe2";
+        let mut at = 0;
+        while at < begins.len() {
+            ends[begins[at] as usize] = true;
+            at += 1;
+        }
+        ends
+    };
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        if ENDS[usize::from(*byte)] {
+            let length = match &bytes[at..] {
+                [b'\r', b'\n', ..] | [0xc2, 0x85, ..] => 2,
+                [0xe2, 0x80, 0xa8 | 0xa9, ..] => 3,
+                [0xc2 | 0xe2, ..] => continue,
+                _ => 1,
+            };
+            return (at, length);
+        }
+    }
+    (bytes.len(), 0)
 }
 
 /// `part / whole`, and 0 of nothing.

@@ -8,7 +8,9 @@
 //! of the characters of the whole text, white space included.
 
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 
+use super::grams::{Grams, Hashed};
 use super::quality::share;
 
 /// What was measured; shares between 0 and 1, but that of a most frequent n-gram may exceed 1.
@@ -51,8 +53,8 @@ impl Repetition {
         if characters == 0 {
             return Self::default();
         }
-        let mut seen = Seen::of_at_most(words.len());
-        let words = Hashed::of(words);
+        let mut grams = Grams::default();
+        let words = Words::of(words);
         let (lines, line_characters, all_lines) = duplicates(split_at_breaks(text, 1));
         let paragraphs = split_at_breaks(text.trim(), 2);
         let (paragraphs, paragraph_characters, all_paragraphs) = duplicates(paragraphs);
@@ -61,9 +63,9 @@ impl Repetition {
             duplicate_line_characters: share(line_characters, characters),
             duplicate_paragraphs: share(paragraphs, all_paragraphs),
             duplicate_paragraph_characters: share(paragraph_characters, characters),
-            top_ngrams: words.top(&mut seen).map(|count| share(count, characters)),
+            top_ngrams: words.top(&mut grams).map(|count| share(count, characters)),
             duplicate_ngrams: words
-                .duplicates(&mut seen)
+                .duplicates(&mut grams)
                 .map(|count| share(count, characters)),
         }
     }
@@ -94,7 +96,7 @@ fn split_at_breaks(text: &str, least: usize) -> impl Iterator<Item = &str> {
 
 /// How many pieces stood there before, their characters, and how many there are.
 pub(super) fn duplicates<'t>(pieces: impl Iterator<Item = &'t str>) -> (usize, usize, usize) {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::<&str, BuildHasherDefault<Hashed>>::default();
     let (mut repeated, mut characters, mut all) = (0, 0, 0);
     for piece in pieces {
         all += 1;
@@ -106,7 +108,7 @@ pub(super) fn duplicates<'t>(pieces: impl Iterator<Item = &'t str>) -> (usize, u
     (repeated, characters, all)
 }
 
-/// A word as residue of a polynomial over its bytes, so that hashes of neighbours are joined
+/// A word as the value of a polynomial over its bytes, so that hashes of neighbours are joined
 /// without looking at the bytes again.
 struct Word {
     hash: u64,
@@ -115,20 +117,23 @@ struct Word {
     characters: u32,
 }
 
-struct Hashed(Vec<Word>);
+struct Words(Vec<Word>);
 
-impl Hashed {
+impl Words {
     fn of(words: &[&str]) -> Self {
         let hashed = words.iter().map(|word| {
-            let (mut hash, mut power) = (0, 1);
-            for byte in word.bytes() {
-                hash = times_plus(hash, BASE, u64::from(byte) + 1);
-                power = times_plus(power, BASE, 0);
+            let mut hash = 0_u64;
+            let mut characters = 0;
+            for &byte in word.as_bytes() {
+                hash = hash.wrapping_mul(BASE).wrapping_add(u64::from(byte) + 1);
+                // All bytes but those that go on with a character.
+                characters += u32::from(byte & 0xc0 != 0x80);
             }
-            let characters = u32::try_from(word.chars().count()).unwrap_or(u32::MAX);
+            let power = POWERS.get(word.len()).copied();
+            let exponent = || u32::try_from(word.len()).unwrap_or(u32::MAX);
             Word {
                 hash,
-                power,
+                power: power.unwrap_or_else(|| BASE.wrapping_pow(exponent())),
                 characters,
             }
         });
@@ -137,47 +142,47 @@ impl Hashed {
 
     /// For 2, 3 and 4 words: characters of the most frequent n-gram, the spaces between its words
     /// included, times its occurrences; the first of those that are equally frequent.
-    fn top(&self, seen: &mut Seen) -> [usize; 3] {
+    fn top(&self, grams: &mut Grams) -> [usize; 3] {
         let mut hashes: Vec<u64> = self.0.iter().map(|word| word.hash).collect();
         std::array::from_fn(|index| {
             let n = FIRST_TOP + index;
             self.lengthen(&mut hashes, n, |hash, word| {
-                times_plus(hash, WORD_BASE, word.hash)
+                hash.wrapping_mul(WORD_BASE).wrapping_add(word.hash)
             });
-            seen.clear();
-            let mut most = (0, 0);
-            for (at, &hash) in hashes.iter().enumerate() {
-                let (first, count) = seen.count(hash, at);
-                if count > most.0 || (count == most.0 && first < most.1) {
-                    most = (count, first);
-                }
-            }
-            let (count, first) = most;
-            if count == 0 {
+            if hashes.is_empty() {
                 return 0;
+            }
+            grams.look_at(&hashes);
+            let (mut count, mut first) = (1, 0);
+            for index in 0..grams.candidates() {
+                let at = grams.candidate(index);
+                let (stood, times) = grams.count(hashes[at], at);
+                if times > count || (times == count && stood < first) {
+                    (count, first) = (times, stood);
+                }
             }
             (self.characters(first, n) + n - 1) * count
         })
     }
 
     /// For 5 to 10 words: characters of n-grams that stood there before.
-    fn duplicates(&self, seen: &mut Seen) -> [usize; LONGEST - FIRST_DUPLICATE + 1] {
+    fn duplicates(&self, grams: &mut Grams) -> [usize; LONGEST - FIRST_DUPLICATE + 1] {
         let mut hashes: Vec<u64> = self.0.iter().map(|word| word.hash).collect();
-        let joined = |hash, word: &Word| times_plus(hash, word.power, word.hash);
+        let joined = |hash: u64, word: &Word| hash.wrapping_mul(word.power).wrapping_add(word.hash);
         for n in 2..FIRST_DUPLICATE {
             self.lengthen(&mut hashes, n, joined);
         }
         std::array::from_fn(|index| {
             let n = FIRST_DUPLICATE + index;
             self.lengthen(&mut hashes, n, joined);
-            seen.clear();
-            let (mut repeated, mut at) = (0, 0);
-            while let Some(&hash) = hashes.get(at) {
-                if seen.count(hash, at).1 > 1 {
+            grams.look_at(&hashes);
+            let (mut repeated, mut behind) = (0, 0);
+            for index in 0..grams.candidates() {
+                let at = grams.candidate(index);
+                // What overlaps one that was counted is not looked at.
+                if at >= behind && grams.count(hashes[at], at).1 > 1 {
                     repeated += self.characters(at, n);
-                    at += n;
-                } else {
-                    at += 1;
+                    behind = at + n;
                 }
             }
             repeated
@@ -198,81 +203,19 @@ impl Hashed {
     }
 }
 
-/// How often each hash was seen and where first: a table of twice the size that can be needed,
-/// which one text needs nine times.
-struct Seen {
-    slots: Vec<Slot>,
-    shift: u32,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    hash: u64,
-    first: u32,
-    /// 0 where nothing is.
-    count: u32,
-}
-
-impl Seen {
-    fn of_at_most(hashes: usize) -> Self {
-        let size = (2 * hashes).next_power_of_two().max(2);
-        Self {
-            slots: vec![Slot::default(); size],
-            shift: u64::BITS - size.trailing_zeros(),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.slots.fill(Slot::default());
-    }
-
-    /// Counts a hash that stands at `at`: where it stood first, and how often it was seen by now.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a table this large has no room in memory"
-    )]
-    fn count(&mut self, hash: u64, at: usize) -> (usize, usize) {
-        let mask = self.slots.len() - 1;
-        let mut index = (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
-        loop {
-            let slot = &mut self.slots[index];
-            if slot.count == 0 {
-                *slot = Slot {
-                    hash,
-                    first: at as u32,
-                    count: 1,
-                };
-                return (at, 1);
-            }
-            if slot.hash == hash {
-                slot.count += 1;
-                return (slot.first as usize, slot.count as usize);
-            }
-            index = (index + 1) & mask;
-        }
-    }
-}
-
-/// Two random residues: pages are not written against them.
+/// Two random odd numbers, taken modulo 2^64: pages are not written against them.
 const BASE: u64 = 0x0a5b_91c3_77e4_2d1f;
 const WORD_BASE: u64 = 0x16d3_0b8f_e2c9_5a47;
-const MODULUS: u64 = (1 << 61) - 1;
-
-/// `a * b + c` modulo 2^61 - 1: two texts of this length are mistaken for one another with a
-/// probability below 2^-40.
-fn times_plus(a: u64, b: u64, c: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b) + u128::from(c);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "both halves are below 2^62"
-    )]
-    let folded = (product & u128::from(MODULUS)) as u64 + (product >> 61) as u64;
-    if folded >= MODULUS {
-        folded - MODULUS
-    } else {
-        folded
+/// Powers of `BASE` for words of usual lengths.
+const POWERS: [u64; 32] = {
+    let mut powers = [1; 32];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = BASE.wrapping_mul(powers[at - 1]);
+        at += 1;
     }
-}
+    powers
+};
 
 #[cfg(test)]
 mod tests {
@@ -325,7 +268,7 @@ mod tests {
             parts in proptest::collection::vec("a|b|ab|é|c", 0..80),
         ) {
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-            let counted = Hashed::of(&parts).duplicates(&mut Seen::of_at_most(parts.len()));
+            let counted = Words::of(&parts).duplicates(&mut Grams::default());
             for (index, count) in counted.into_iter().enumerate() {
                 prop_assert_eq!(count, duplicates_told(&parts, FIRST_DUPLICATE + index));
             }

@@ -7,6 +7,7 @@
 //! scores are in [`RULES`].
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use super::line::Lines;
 use super::obelics::Obelics;
 use super::quality::{Quality, STOP_WORDS};
 use super::repetition::{FIRST_DUPLICATE, FIRST_TOP, Repetition};
+use super::word_list::WordLists;
 use super::words;
 use crate::language;
 use crate::{Document, Reason, Verdict};
@@ -107,6 +109,14 @@ pub struct Config {
     pub max_lorem_ipsum: Option<f64>,
     /// Most lines with a `{`.
     pub max_curly_brackets: Option<f64>,
+    /// Files of flagged words, a word a line, by language.
+    pub flagged_words: BTreeMap<String, PathBuf>,
+    /// Largest share of words that they list; not asked of languages without a list.
+    pub max_flagged_words: Option<f64>,
+    /// Files of words of spam, in the same form.
+    pub spam_words: BTreeMap<String, PathBuf>,
+    /// Largest share of words that they list.
+    pub max_spam_words: Option<f64>,
 }
 
 impl Default for Config {
@@ -163,6 +173,10 @@ impl Config {
             min_c4_sentences: None,
             max_lorem_ipsum: None,
             max_curly_brackets: None,
+            flagged_words: BTreeMap::new(),
+            max_flagged_words: None,
+            spam_words: BTreeMap::new(),
+            max_spam_words: None,
         }
     }
 }
@@ -239,11 +253,14 @@ rules! {
     AtMost max_curly_brackets "curly_brackets" "filter/curly-brackets",
     AtLeast min_c4_lines "c4_lines" "filter/c4-lines",
     AtLeast min_c4_sentences "c4_sentences" "filter/c4-sentences",
+    AtMost max_flagged_words "flagged_words" "filter/flagged-words",
+    AtMost max_spam_words "spam_words" "filter/spam-words",
 }
 
 /// Measures all texts of a document, parted by empty lines, into its scores, and tells its language
-/// where the words say it more surely than what the page declares.
-pub fn measure<I>(document: &mut Document<I>) {
+/// where the words say it more surely than what the page declares. Words of `lists` are counted where
+/// there is one for that language.
+pub fn measure<I>(document: &mut Document<I>, lists: &WordLists) {
     let mut text = String::new();
     for part in document.texts() {
         if !text.is_empty() {
@@ -309,6 +326,9 @@ pub fn measure<I>(document: &mut Document<I>) {
             document.language = Some(language::agreed(document.language.as_deref(), told.tag));
         }
     }
+    for (name, value) in lists.scores(&text, document.language.as_deref()) {
+        document.scores.insert(name.to_owned(), value);
+    }
 }
 
 /// Whether a document stays, by what was measured alone; runs before any image is fetched.
@@ -358,7 +378,7 @@ mod tests {
     #[test]
     fn words_of_all_texts_count_together() {
         let mut document = document(&["one two\nthree", "four"]);
-        measure(&mut document);
+        measure(&mut document, &WordLists::default());
         let at_least = |min_words| Config {
             min_words: Some(min_words),
             ..Config::default()
@@ -374,7 +394,11 @@ mod tests {
     #[test]
     fn every_rule_has_a_score_that_is_measured_and_a_threshold_that_is_asked() {
         let mut document = document(&["a"]);
-        measure(&mut document);
+        document.language = Some("en".to_owned());
+        let mut lists = WordLists::default();
+        lists.flagged.add("en", ["a"]).unwrap();
+        lists.spam.add("en", ["b"]).unwrap();
+        measure(&mut document, &lists);
         for rule in RULES {
             assert!(document.scores.contains_key(rule.score), "{}", rule.score);
             let prefix = match rule.bound {

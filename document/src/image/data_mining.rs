@@ -51,6 +51,7 @@ pub fn data_mining(bytes: &[u8]) -> Vec<ConsentSignal> {
         let signal = ConsentSignal {
             channel: channel.to_owned(),
             value,
+            seen_at: None,
         };
         if !signals.contains(&signal) {
             signals.push(signal);

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::animation::is_animated;
 use super::data_mining::data_mining;
 use super::layout::Layout;
+use super::look::{look, qr_share};
 use super::resize::{resize, resize_with};
 use super::{Decoded, Format, Image, ImageRef, Limits, Media, decode_scaled};
+use crate::filter::text::Scores;
 use crate::{ConsentSignal, Reason, Sha256};
 
 /// How pictures are stored.
@@ -32,6 +34,9 @@ pub struct PrepareConfig {
     pub keep_original: bool,
     /// Longest side that is decoded; longer pictures are dropped.
     pub max_side_px: u32,
+    /// Whether QR codes are looked for, which `filter.image.max_qr` needs: some milliseconds for each
+    /// picture.
+    pub qr_codes: bool,
     /// Largest area that is decoded. Decoding takes about six bytes a pixel on each worker thread.
     pub max_pixels: u64,
 }
@@ -72,6 +77,7 @@ impl Default for PrepareConfig {
             encoding: Encoding::Jpeg,
             jpeg_quality: 92,
             keep_original: true,
+            qr_codes: false,
             max_side_px: 10_000,
             max_pixels: 50_000_000,
         }
@@ -122,6 +128,17 @@ pub fn prepare(
         profile: None,
         ..decoded
     };
+    let mut scores = Scores::new();
+    let mut put = |name: &str, value: f64| scores.insert(name.to_owned(), value);
+    #[expect(clippy::cast_precision_loss, reason = "fewer bytes than 2^52")]
+    put("bytes", bytes.len() as f64);
+    let size = (scaled_width as usize, scaled_height as usize);
+    for (name, value) in look(&scaled.pixels, size.0, size.1) {
+        put(name, value);
+    }
+    if config.qr_codes {
+        put("qr", qr_share(&scaled.pixels, size.0, size.1));
+    }
     // The cells are so large that the scaled picture tells them as well as the whole one.
     let dhash = difference_hash(&scaled)?;
     let (stored, format): (Arc<[u8]>, Format) = if keeps_bytes {
@@ -149,6 +166,8 @@ pub fn prepare(
         bytes: stored,
         dhash,
         consent,
+        fetched_format: Some(decoded.format),
+        scores,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Vision encoders: pictures in, patch tokens out.
 
+mod classifier;
 mod hugging_face;
 mod nfnet;
 mod vit;
@@ -10,6 +11,7 @@ use crate::config::VisionConfig;
 use crate::init::ParameterStore;
 use crate::{Error, Result};
 
+pub use classifier::ImageClassifier;
 pub use nfnet::Nfnet;
 pub use vit::VisionTransformer;
 

@@ -100,6 +100,29 @@ impl VisionTransformer {
     /// # Errors
     /// The pictures have another size than the encoder.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let mut hidden = self.layers(pixels)?;
+        if self.class.is_some() {
+            hidden = hidden.narrow(1, 1, hidden.dim(1)? - 1)?;
+        }
+        self.normal(hidden)
+    }
+
+    /// `[M, 3, H, W]` normalised pixels to the `[M, width]` class tokens, or the first patch's where there
+    /// is none.
+    pub(super) fn class(&self, pixels: &Tensor) -> Result<Tensor> {
+        let first = self.layers(pixels)?.narrow(1, 0, 1)?;
+        Ok(self.normal(first)?.squeeze(1)?)
+    }
+
+    fn normal(&self, hidden: Tensor) -> Result<Tensor> {
+        match &self.after {
+            Some(norm) => norm.forward(&hidden),
+            None => Ok(hidden),
+        }
+    }
+
+    /// All tokens behind the last layer, that of the class first.
+    fn layers(&self, pixels: &Tensor) -> Result<Tensor> {
         let image_side = self.config.image_side_px;
         check_size(pixels, image_side)?;
         let count = pixels.dim(0)?;
@@ -132,13 +155,7 @@ impl VisionTransformer {
         for layer in &self.layers {
             hidden = layer.forward(&hidden)?;
         }
-        if self.class.is_some() {
-            hidden = hidden.narrow(1, 1, grid * grid)?;
-        }
-        match &self.after {
-            Some(norm) => norm.forward(&hidden),
-            None => Ok(hidden),
-        }
+        Ok(hidden)
     }
 }
 

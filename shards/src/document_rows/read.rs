@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, ListArray, RecordBatch, StringArray, StructArray,
 };
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{
+    DataType, Float64Type, Int32Type, Int64Type, Schema, TimestampMillisecondType,
+};
 use arrow::error::ArrowError;
 use m3w_document::{
     Document, Element, Format, Image, ImageRef, Media, Text, TextRole, WarcLocation,
@@ -106,7 +108,6 @@ fn warc_of(column: &ArrayRef, row: usize) -> Result<Option<WarcLocation>, Proble
 
 /// A batch without the column `images` with one in its place whose pictures have no bytes.
 pub(crate) fn with_empty_pictures(batch: &RecordBatch) -> Result<RecordBatch, Problem> {
-    let schema = schema::documents_schema();
     let [before @ .., scores, consents, warc] = batch.columns() else {
         return Err(format!("it has {} columns", batch.num_columns()));
     };
@@ -132,6 +133,13 @@ pub(crate) fn with_empty_pictures(batch: &RecordBatch) -> Result<RecordBatch, Pr
         let mut columns = before.to_vec();
         columns.push(Arc::new(images));
         columns.extend([metadata, scores, consents, warc].map(Arc::clone));
+        // Structs of earlier versions have fewer fields.
+        let schema = schema::documents_schema();
+        let fields = schema.fields().iter().zip(&columns).map(|(field, column)| {
+            let field = field.as_ref().clone();
+            field.with_data_type(column.data_type().clone())
+        });
+        let schema = Schema::new(fields.collect::<Vec<_>>());
         RecordBatch::try_new(Arc::new(schema), columns)
     };
     build().map_err(|error: ArrowError| error.to_string())
@@ -194,6 +202,7 @@ fn image(bytes: &[u8], metadata: &ArrayRef, index: usize) -> Result<Image, Probl
         video_url,
         consents,
         _status,
+        added @ ..,
     ] = metadata.as_struct().columns()
     else {
         return Err("its metadata has other fields".to_owned());
@@ -248,5 +257,13 @@ fn image(bytes: &[u8], metadata: &ArrayRef, index: usize) -> Result<Image, Probl
         sha256_stored: required(sha256_stored, index, "sha256_stored")?,
         dhash: u64::from_str_radix(dhash, 16).map_err(|_| format!("`dhash` is `{dhash}`"))?,
         consent: consent(consents, index)?,
+        fetched_format: added
+            .first()
+            .and_then(|column| text(column, index))
+            .and_then(Format::from_name),
+        scores: match added.get(1) {
+            Some(column) => scores_of(column, index)?,
+            None => BTreeMap::new(),
+        },
     })
 }

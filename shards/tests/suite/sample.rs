@@ -49,6 +49,8 @@ pub(crate) fn picture(name: &str, bytes: Vec<u8>, (width_px, height_px): (u32, u
         bytes: Arc::from(bytes),
         dhash: 0,
         consent: Vec::new(),
+        fetched_format: None,
+        scores: Default::default(),
     }
 }
 
@@ -63,6 +65,7 @@ pub(crate) fn full_document(number: u32) -> Document<Image> {
     document.consent.push(ConsentSignal {
         channel: "x-robots-tag".to_owned(),
         value: "noai".to_owned(),
+        seen_at: Some(1_699_920_000),
     });
     document.warc = Some(WarcLocation {
         file: "crawl-00001.warc.gz".to_owned(),

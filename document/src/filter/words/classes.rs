@@ -6,6 +6,45 @@ pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
+/// What stands between white space.
+pub(crate) fn chunks(text: &str) -> impl Iterator<Item = &str> {
+    /// Bytes with which white space begins: in ASCII always, beyond it sometimes.
+    const SPACES: [bool; 256] = {
+        let mut spaces = [false; 256];
+        let begins = *b"\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \xc2\xe1\xe2\xe3";
+        let mut at = 0;
+        while at < begins.len() {
+            spaces[begins[at] as usize] = true;
+            at += 1;
+        }
+        spaces
+    };
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let mut start = at;
+        while at < bytes.len() {
+            let length = match bytes[at] {
+                byte if !SPACES[usize::from(byte)] => 0,
+                byte if byte.is_ascii() => 1,
+                _ => {
+                    let c = text[at..].chars().next();
+                    c.filter(|c| is_space(*c)).map_or(0, char::len_utf8)
+                }
+            };
+            let end = at;
+            at += length.max(1);
+            if length > 0 {
+                if end > start {
+                    return Some(&text[start..end]);
+                }
+                start = at;
+            }
+        }
+        (start < bytes.len()).then(|| &text[start..])
+    })
+}
+
 /// A letter, or a character of a script without case.
 pub(super) fn is_alpha(c: char) -> bool {
     if c.is_ascii() {
@@ -205,3 +244,26 @@ const SENTENCE_TERMINALS: &[(u32, u32)] = &[
     (0x16A6E, 0x16A6F), (0x16AF5, 0x16AF5), (0x16B37, 0x16B38), (0x16B44, 0x16B44),
     (0x16E98, 0x16E98), (0x1BC9F, 0x1BC9F), (0x1DA88, 0x1DA88),
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_white_space_is_found_by_its_first_byte() {
+        for c in ('\0'..=char::MAX).filter(|c| is_space(*c)) {
+            let text = format!("{c}é{c}{c}b");
+            assert_eq!(chunks(&text).collect::<Vec<_>>(), ["é", "b"], "{c:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_are_what_is_between_spaces(text in "[a é\u{2003}\u{3000}\n\u{85}世…]{0,30}") {
+            let parts = text.split(is_space).filter(|part| !part.is_empty());
+            prop_assert!(chunks(&text).eq(parts), "{:?}", text);
+        }
+    }
+}

@@ -32,11 +32,9 @@ pub fn words(text: &str) -> Vec<&str> {
     let mut splitter = Splitter {
         words: Vec::with_capacity(text.len() / 5),
         suffixes: Vec::new(),
+        lengths: Vec::new(),
     };
-    for chunk in text
-        .split(classes::is_space)
-        .filter(|chunk| !chunk.is_empty())
-    {
+    for chunk in classes::chunks(text) {
         splitter.chunk(chunk);
     }
     splitter.words
@@ -46,11 +44,13 @@ struct Splitter<'t> {
     words: Vec<&'t str>,
     /// What was split off the end of the chunk at hand, outermost first.
     suffixes: Vec<&'t str>,
+    /// Lengths of the parts of the chunk at hand, in bytes.
+    lengths: Vec<usize>,
 }
 
 impl<'t> Splitter<'t> {
     fn chunk(&mut self, chunk: &'t str) {
-        if self.special(chunk) {
+        if self.special(chunk) || self.plain(chunk) {
             return;
         }
         let first = self.words.len();
@@ -58,6 +58,27 @@ impl<'t> Splitter<'t> {
         if self.words.len() > first + 1 {
             self.join_specials(chunk, first);
         }
+    }
+
+    /// Splits what most chunks are, and no rule but that of one suffix speaks of: letters, and behind
+    /// them at most one mark.
+    fn plain(&mut self, chunk: &'t str) -> bool {
+        let bytes = chunk.as_bytes();
+        let letters = bytes.iter().take_while(|byte| byte.is_ascii_alphabetic());
+        let (word, mark) = chunk.split_at(letters.count());
+        let is_split = match mark {
+            "" => true,
+            "," | ";" | ":" | "!" | "?" => !word.is_empty() && specials::parts(word).is_none(),
+            "." => {
+                word.ends_with(|c: char| c.is_ascii_lowercase()) && specials::parts(word).is_none()
+            }
+            _ => return false,
+        };
+        if is_split {
+            self.words.push(word);
+            self.words.extend((!mark.is_empty()).then_some(mark));
+        }
+        is_split
     }
 
     /// Splits a chunk into prefixes, what is between, and suffixes.
@@ -147,7 +168,14 @@ impl<'t> Splitter<'t> {
 
     /// Puts special words together again that have been taken apart inside a chunk: "text:)".
     fn join_specials(&mut self, chunk: &'t str, first: usize) {
-        let lengths: Vec<usize> = self.words[first..].iter().map(|word| word.len()).collect();
+        let mut lengths = std::mem::take(&mut self.lengths);
+        lengths.clear();
+        lengths.extend(self.words[first..].iter().map(|word| word.len()));
+        self.join_of_lengths(chunk, first, &lengths);
+        self.lengths = lengths;
+    }
+
+    fn join_of_lengths(&mut self, chunk: &'t str, first: usize, lengths: &[usize]) {
         let mut found: Vec<(usize, usize, usize)> = Vec::new();
         let mut offset = 0;
         for (at, _) in lengths.iter().enumerate() {
@@ -200,6 +228,7 @@ impl<'t> Splitter<'t> {
         let mut alone = Splitter {
             words: Vec::new(),
             suffixes: Vec::new(),
+            lengths: Vec::new(),
         };
         alone.affixes(whole, false);
         alone.words == self.words[at..at + count]

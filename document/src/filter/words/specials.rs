@@ -1,7 +1,10 @@
 //! Words that the rules for affixes would split wrongly: contractions, abbreviations, emoticons.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
+
+use crate::filter::grams::Hashed;
 
 /// Longest of these words, in bytes.
 pub(super) const LONGEST: usize = 40;
@@ -190,7 +193,9 @@ const AMBIGUOUS: &[&str] = &[
     "hell", "ill", "its", "shed", "shell", "well", "were", "whore",
 ];
 
-static SPECIALS: LazyLock<(Lengths, HashMap<String, Vec<u8>>)> = LazyLock::new(|| {
+type Parts = HashMap<String, Vec<u8>, BuildHasherDefault<Hashed>>;
+
+static SPECIALS: LazyLock<(Lengths, Parts)> = LazyLock::new(|| {
     let mut specials = Specials::default();
     for whole in WHOLE.iter().chain(EMOTICONS) {
         specials.whole(whole);
@@ -235,7 +240,7 @@ static SPECIALS: LazyLock<(Lengths, HashMap<String, Vec<u8>>)> = LazyLock::new(|
 });
 
 #[derive(Default)]
-struct Specials(HashMap<String, Vec<u8>>);
+struct Specials(Parts);
 
 impl Specials {
     fn contractions(&mut self) {
