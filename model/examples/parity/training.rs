@@ -37,6 +37,7 @@ pub(crate) fn train(path: &Path, weights: &Path, config: &Value) -> Outcome<Comp
     };
     let options = TrainConfig {
         trainable: TRAINABLE.to_vec(),
+        gradient_checkpointing: false,
         learning_rate: value("lr", 1e-4),
         warmup_steps: number(settings, "warmup", 0),
         schedule,
