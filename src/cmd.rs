@@ -40,7 +40,7 @@ mod what_if;
 
 /// Turns the web into training data for visual language models, and trains a Flamingo on it
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version = env!("M3W_VERSION"), arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -4,7 +4,7 @@
 //! ```text
 //! DIR/SETTINGS.toml         the effective configuration
 //! DIR/tokenizer.json        the tokenizer of the shards
-//! DIR/checkpoints/step-N/   weights (safetensors), sizes, optimiser, position in the data
+//! DIR/checkpoints/step-N/   weights (safetensors), sizes, optimiser, position in the data, program
 //! DIR/checkpoint            a link to the newest of them
 //! ```
 
@@ -20,6 +20,8 @@ use crate::config::differences;
 const STEP: &str = "step-";
 /// Where in its data a checkpoint stood; part of the checkpoint.
 const POSITION_FILE: &str = "loader.json";
+/// What wrote a checkpoint; part of it. To be looked at: nothing is refused by it.
+const PROGRAM_FILE: &str = "program.json";
 
 /// What takes steps, and goes on from where it was saved.
 pub(crate) trait InTraining: Sized {
@@ -200,7 +202,10 @@ impl RunDirectory {
     pub(crate) fn save(&self, trainer: &impl InTraining, mixture: &Mixture) -> Result<()> {
         let steps = trainer.steps();
         let state = serde_json::to_vec(&mixture.state()).context("cannot write the position")?;
-        trainer.save_with(&self.checkpoint(steps), &[(POSITION_FILE, &state)])?;
+        let program = serde_json::json!({"program": "m3w", "version": env!("M3W_VERSION")});
+        let program = serde_json::to_vec(&program).context("cannot write the version")?;
+        let more: [(&str, &[u8]); 2] = [(POSITION_FILE, &state), (PROGRAM_FILE, &program)];
+        trainer.save_with(&self.checkpoint(steps), &more)?;
         self.point_to(steps)?;
         let all = self.steps()?;
         let newest = all.len().saturating_sub(self.keep.last.max(1));

@@ -4,11 +4,13 @@
 //! cargo build --release
 //! cargo run --release --example shapes -- naming DIR [SEED [STEPS]]
 //! cargo run --release --example shapes -- ablations DIR [SEED [STEPS]]
+//! cargo run --release --example shapes -- in-context DIR [SEED [STEPS]]
 //! ```
 //!
 //! `naming`: pages and pairs show drawings with their words (`two red discs on the left`), but one scene in
 //! five never; a model that was trained on them names those too. `ablations` trains the same by
-//! recipes that Flamingo compares.
+//! recipes that Flamingo compares. `in-context`: each page numbers colours anew, and a trained model tells
+//! from a few examples what a drawing's colour is called there.
 //!
 //! `DIR` receives the drawings, the corpora and the runs; the program `m3w` that was built beside this
 //! one builds and trains. A minute or two on one core each. What is killed goes on with the same
@@ -25,8 +27,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use crate::proofs::naming;
 use crate::proofs::program::Program;
+use crate::proofs::{in_context, naming};
 
 const NAMING: naming::Size = naming::Size {
     pairs: 3000,
@@ -34,6 +36,13 @@ const NAMING: naming::Size = naming::Size {
     language_steps: 200,
     steps: 400,
     drawings: 4,
+};
+const IN_CONTEXT: in_context::Size = in_context::Size {
+    words: 6000,
+    pages: 1500,
+    language_steps: 1500,
+    steps: 450,
+    questions: 100,
 };
 /// Names of runs, and what is set in them over configs/shapes.toml.
 const RECIPES: [(&str, &str); 4] = [
@@ -56,7 +65,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "give `naming` or `ablations`, a folder and, if you like, a seed and the steps";
+    let usage = "give `naming`, `ablations` or `in-context`, a folder and, if you like, a seed and the steps";
     let what = arguments.next().context(usage)?;
     let out = PathBuf::from(arguments.next().context(usage)?);
     let seed = arguments.next().map_or(Ok(1), |seed| seed.parse());
@@ -90,6 +99,15 @@ fn run() -> Result<bool> {
                 writeln!(console, "{name} {settings}\n{scores}")?;
             }
             Ok(true)
+        }
+        "in-context" => {
+            let size = in_context::Size {
+                steps: steps.unwrap_or(IN_CONTEXT.steps),
+                ..IN_CONTEXT
+            };
+            let scores = in_context::prove(&program, &out, seed, &size)?;
+            write!(console, "{scores}")?;
+            Ok(scores.succeed())
         }
         _ => bail!(usage),
     }

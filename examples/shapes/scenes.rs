@@ -22,6 +22,14 @@ const SHAPES: [&str; 4] = ["square", "disc", "triangle", "cross"];
 const NUMBERS: [&str; 3] = ["one", "two", "three"];
 const PLACES: [&str; 3] = ["left", "middle", "right"];
 
+/// How many colours there are.
+pub(crate) const COLOUR_COUNT: usize = COLOURS.len();
+
+/// The word for a colour.
+pub(crate) fn colour_word(colour: usize) -> &'static str {
+    COLOURS[colour].0
+}
+
 /// What a drawing shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Scene {
@@ -76,6 +84,11 @@ impl Scene {
             "{} {} {}{ending} {side} the {}",
             NUMBERS[self.number], COLOURS[self.colour].0, SHAPES[self.shape], PLACES[self.place]
         )
+    }
+
+    /// Which of the colours it has.
+    pub(crate) fn colour(&self) -> usize {
+        self.colour
     }
 
     /// A drawing of it as PNG; no two are alike.

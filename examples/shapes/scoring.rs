@@ -28,6 +28,27 @@ pub(crate) fn choices(
     questions: &[Question],
     words: &[String],
 ) -> Result<Vec<usize>> {
+    let scores = scores(trained, questions, words)?;
+    let chosen = scores
+        .iter()
+        .map(|scores| likeliest(scores, 0..scores.len()));
+    Ok(chosen.collect())
+}
+
+/// The number of the highest of some of these scores.
+pub(crate) fn likeliest(scores: &[f32], among: impl IntoIterator<Item = usize>) -> usize {
+    let among = among.into_iter();
+    let best = among.max_by(|one, other| scores[*one].total_cmp(&scores[*other]));
+    best.unwrap_or_default()
+}
+
+/// For each question how likely each of `words` is: the logarithm of its probability, the end of its
+/// chunk included. All questions have as many pictures.
+pub(crate) fn scores(
+    trained: &TrainedModel,
+    questions: &[Question],
+    words: &[String],
+) -> Result<Vec<Vec<f32>>> {
     let Pictures::Loaded(loader) = &trained.pictures else {
         bail!("the model was not trained here");
     };
@@ -40,7 +61,7 @@ pub(crate) fn choices(
         Ok(tokens)
     });
     let candidates = candidates.collect::<Result<Vec<Vec<u32>>>>()?;
-    let mut chosen = Vec::with_capacity(questions.len());
+    let mut all = Vec::with_capacity(questions.len());
     for questions in questions.chunks(AT_ONCE) {
         let mut prompts = Vec::new();
         let mut pixels = Vec::new();
@@ -62,12 +83,32 @@ pub(crate) fn choices(
         let shape = [questions.len(), pictures, 1, 3, side, side];
         let pixels = Tensor::from_vec(pixels, &shape, &Device::Cpu)?;
         for scores in score_candidates(&trained.model, &prompts, Some(&pixels), &candidates)? {
-            let sums = scores.iter().map(|tokens| tokens.iter().sum::<f32>());
-            let best = sums
-                .enumerate()
-                .max_by(|one, other| one.1.total_cmp(&other.1));
-            chosen.push(best.map_or(0, |(index, _)| index));
+            all.push(scores.iter().map(|tokens| tokens.iter().sum()).collect());
         }
     }
-    Ok(chosen)
+    Ok(all)
+}
+
+/// As [`scores`], behind texts without pictures. No chunk ends there.
+pub(crate) fn text_scores(
+    trained: &TrainedModel,
+    texts: &[String],
+    words: &[String],
+) -> Result<Vec<Vec<f32>>> {
+    let tokenizer = &trained.tokenizer;
+    let encode = |text: &String| tokenizer.encode_text(text);
+    let candidates = words.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+    let prompts = texts.iter().map(|text| {
+        let mut tokens = vec![tokenizer.bos_id()];
+        tokens.extend(encode(text)?);
+        Ok(tokens)
+    });
+    let prompts = prompts.collect::<Result<Vec<_>>>()?;
+    let mut all = Vec::with_capacity(texts.len());
+    for prompts in prompts.chunks(AT_ONCE) {
+        for scores in score_candidates(&trained.model, prompts, None, &candidates)? {
+            all.push(scores.iter().map(|tokens| tokens.iter().sum()).collect());
+        }
+    }
+    Ok(all)
 }

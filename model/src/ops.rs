@@ -22,7 +22,8 @@ const NORM_EPSILON: f32 = 1e-5;
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
-    update: Option<LowRank>,
+    /// On the heap: few maps have one.
+    update: Option<Box<LowRank>>,
 }
 
 /// What is added to a map: `scale * B A`, `A` `[rank, in]` and `B` `[out, rank]`.
@@ -104,11 +105,11 @@ impl Linear {
         let rank = lora.rank;
         let a = format!("{name}.lora_A.weight");
         let b = format!("{name}.lora_B.weight");
-        self.update = Some(LowRank {
+        self.update = Some(Box::new(LowRank {
             a: parameters.get(&a, &[rank, inputs], Init::fan_in(inputs, 1.0))?,
             b: parameters.get(&b, &[outputs, rank], Init::Zeros)?,
             scale: lora.alpha / rank as f64,
-        });
+        }));
         Ok(())
     }
 
@@ -116,12 +117,12 @@ impl Linear {
     /// instead would copy activations at every step.
     pub(crate) fn rows(&self, start: usize, count: usize) -> Result<Self> {
         let bias = self.bias.as_ref();
-        let update = self.update.as_ref().map(|update| -> Result<LowRank> {
-            Ok(LowRank {
+        let update = self.update.as_ref().map(|update| -> Result<Box<LowRank>> {
+            Ok(Box::new(LowRank {
                 a: update.a.clone(),
                 b: update.b.narrow(0, start, count)?,
                 scale: update.scale,
-            })
+            }))
         });
         Ok(Self {
             weight: self.weight.narrow(0, start, count)?,

@@ -221,6 +221,10 @@ fn updates_of_low_rank_are_trained_beside_weights_that_stay() {
             None => assert!(values(tensor).iter().any(|value| *value != 0.0), "{name}"),
         }
     }
+    let program = std::fs::read(run.join("checkpoint/program.json")).unwrap();
+    let program: Value = serde_json::from_slice(&program).unwrap();
+    let version = program["version"].as_str().unwrap();
+    assert!(version.starts_with(env!("CARGO_PKG_VERSION")), "{version}");
     // Queries, keys and values of two layers, two factors each.
     assert_eq!(after.len() - before.len(), 2 * 3 * 2);
     let message = refused(&folder.path().join("other"), &["train.trainable=['lora']"]);
