@@ -51,6 +51,7 @@ mod import;
 mod init;
 mod inputs;
 mod language;
+mod linear;
 mod loss;
 mod media;
 mod memory;

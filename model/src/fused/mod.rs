@@ -7,6 +7,7 @@
 
 mod affine;
 mod attention;
+mod attention_bias;
 mod attention_tiles;
 mod block;
 mod cross_entropy;

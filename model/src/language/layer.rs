@@ -10,10 +10,8 @@ use crate::Result;
 use crate::config::Activation;
 use crate::fused;
 use crate::init::{Init, ParameterStore};
-use crate::ops::{
-    FeedForward, LayerNorm, Linear, RmsNorm, RowNorm, Stacked, activate, attend, repeat_heads,
-    split_heads, weigh,
-};
+use crate::linear::{FeedForward, Linear, Stacked};
+use crate::ops::{LayerNorm, RmsNorm, RowNorm, activate, attend, repeat_heads, split_heads, weigh};
 
 pub(super) struct Layer {
     attention_norm: Norm,
