@@ -5,6 +5,7 @@
 //! before them wrote them. Keys that no query of a block sees, later ones or those of other images,
 //! cost nothing.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -61,6 +62,13 @@ impl<'a> Heads<'a> {
             column_stride: 1,
         }
     }
+}
+
+/// Makes zeros of these places.
+fn zeros(places: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    places.fill(MaybeUninit::new(0.0));
+    // SAFETY: all of them have just been written, and a number lies as its place does.
+    unsafe { std::slice::from_raw_parts_mut(places.as_mut_ptr().cast(), places.len()) }
 }
 
 /// Everything that both directions read.
@@ -136,18 +144,21 @@ impl Operands<'_> {
     fn attend(&self) -> Vec<f32> {
         let [batch, heads, tokens, channels] = self.queries.sizes;
         let width = heads * channels;
-        let mut output = vec![0.0; batch * tokens * width];
-        if output.is_empty() {
+        let total = batch * tokens * width;
+        let mut output = Vec::with_capacity(total);
+        if total == 0 {
             return output;
         }
-        let rows = output.par_chunks_mut(tokens * width).enumerate();
+        let places = &mut output.spare_capacity_mut()[..total];
+        let rows = places.par_chunks_mut(tokens * width).enumerate();
         let blocks = rows.flat_map(|(row, output)| {
             let blocks = output.par_chunks_mut(BLOCK * width).enumerate();
             blocks.map(move |(block, output)| (row, block * BLOCK, output))
         });
         blocks.for_each_init(
             <(Space, Vec<f32>)>::default,
-            |space, (row, start, output)| {
+            |space, (row, start, places)| {
+                let output = zeros(places);
                 let queries = start..start + output.len() / width;
                 if takes_tiles(queries.len()) {
                     self.attend_in_tiles(&mut space.0, output, row, queries);
@@ -156,6 +167,8 @@ impl Operands<'_> {
                 }
             },
         );
+        // SAFETY: so many were asked for, and the blocks, each made of zeros first, are all of them.
+        unsafe { output.set_len(total) };
         output
     }
 
