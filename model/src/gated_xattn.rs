@@ -7,7 +7,8 @@ use candle_core::{Device, Tensor};
 use crate::Result;
 use crate::config::{Activation, Attend, CrossAttentionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{LayerNorm, Linear, MASKED_SCORE, Stacked, attend, score_scale, split_heads};
+use crate::linear::{Linear, Stacked};
+use crate::ops::{LayerNorm, MASKED_SCORE, attend, score_scale, split_heads};
 use crate::resampler::{FeedForward, keys_and_values};
 
 /// Which latents each token may attend to.

@@ -8,7 +8,8 @@ use candle_core::{Device, Tensor};
 
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{self, LayerNorm, Linear, RowNorm, Stacked, attend, score_scale, split_heads};
+use crate::linear::{self, Linear, Stacked};
+use crate::ops::{LayerNorm, RowNorm, attend, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
@@ -259,7 +260,7 @@ impl FeedForward {
 
     /// `[..., width]` plus what the part makes of it, times `gate` `[1]` where there is one.
     pub(crate) fn added_to(&self, input: &Tensor, gate: Option<&Tensor>) -> Result<Tensor> {
-        let part = ops::FeedForward {
+        let part = linear::FeedForward {
             norm: Some(&self.norm),
             rise: &self.rise,
             activation: self.activation,

@@ -7,8 +7,8 @@ use candle_core::{D, Device, Tensor, Var};
 use super::ContrastiveConfig;
 use super::text::TextEncoder;
 use crate::init::{Group, Init, ParameterStore};
+use crate::linear::Linear;
 use crate::loss::cross_entropy;
-use crate::ops::Linear;
 use crate::vision::VisionEncoder;
 use crate::{Error, Result};
 

@@ -5,9 +5,8 @@ use candle_core::{Device, Tensor};
 use super::TextConfig;
 use crate::config::Activation;
 use crate::init::{Init, ParameterStore};
-use crate::ops::{
-    LayerNorm, Linear, MASKED_SCORE, RowNorm, activate, attend, score_scale, split_heads,
-};
+use crate::linear::Linear;
+use crate::ops::{LayerNorm, MASKED_SCORE, RowNorm, activate, attend, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// Added under the root of a norm, as in BERT.

@@ -5,20 +5,18 @@
 //! before them wrote them. Keys that no query of a block sees, later ones or those of other images,
 //! cost nothing.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::attention_bias::{BLOCK, Bias};
 use super::attention_tiles::{QUERIES, Space};
 use super::contiguous;
 use super::matrix::{Matrix, multiply};
 use super::product::takes_tiles;
 use super::softmax::{slope, softmax_in_place};
-use crate::ops::MASKED_SCORE;
-
-/// Queries worked through together.
-const BLOCK: usize = 64;
 
 /// `softmax(scale * queries * keys^T + bias) * values` of queries `[B, H, T, D]` and keys and values
 /// `[B, G, S, D]`, to `[B, T, H * D]`. Each `H / G` heads of queries share one of keys and values.
@@ -66,93 +64,11 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// A bias in memory, and what each block of queries sees under it.
-struct Bias<'a> {
-    values: &'a [f32],
-    /// 0 where an axis is broadcast.
-    strides: [usize; 3],
-    keys: usize,
-    heads: usize,
-    blocks: usize,
-    seen: Vec<Range<usize>>,
-}
-
-impl<'a> Bias<'a> {
-    fn new(storage: &'a CpuStorage, layout: &Layout, queries: usize, keys: usize) -> Result<Self> {
-        let (rows, heads, tokens, sources) = layout.shape().dims4()?;
-        if (tokens, sources) != (queries, keys) {
-            bail!("attention of {queries} to {keys} tokens under a bias of {tokens} to {sources}");
-        }
-        if tokens == 0 || sources == 0 {
-            bail!("attention of {queries} to {keys} tokens");
-        }
-        let values = contiguous(storage, layout, "attention")?;
-        let blocks = tokens.div_ceil(BLOCK);
-        let seen = values
-            .chunks(tokens * sources)
-            .flat_map(|head| head.chunks(BLOCK * sources))
-            .map(|block| seen_keys(block, sources))
-            .collect();
-        let stride = |size: usize, stride: usize| if size == 1 { 0 } else { stride };
-        Ok(Self {
-            values,
-            strides: [
-                stride(rows, heads * tokens * sources),
-                stride(heads, tokens * sources),
-                sources,
-            ],
-            keys,
-            heads,
-            blocks,
-            seen,
-        })
-    }
-
-    /// The keys that some query of this block sees.
-    fn seen(&self, row: usize, head: usize, block: usize) -> Range<usize> {
-        let row = if self.strides[0] == 0 { 0 } else { row };
-        let head = if self.strides[1] == 0 { 0 } else { head };
-        self.seen[(row * self.heads + head) * self.blocks + block].clone()
-    }
-
-    /// What these queries and keys have, `[queries, keys]`.
-    fn part(
-        &self,
-        row: usize,
-        head: usize,
-        queries: Range<usize>,
-        keys: &Range<usize>,
-    ) -> Matrix<'a> {
-        let [rows, heads, tokens] = self.strides;
-        let first = row * rows + head * heads + queries.start * tokens + keys.start;
-        Matrix {
-            values: &self.values[first..],
-            rows: queries.len(),
-            columns: keys.len(),
-            row_stride: tokens,
-            column_stride: 1,
-        }
-    }
-
-    fn row(&self, row: usize, head: usize, query: usize) -> &'a [f32] {
-        let [rows, heads, tokens] = self.strides;
-        &self.values[row * rows + head * heads + query * tokens..][..self.keys]
-    }
-}
-
-/// From the first to the last key that is seen from a block of rows `[queries, keys]`.
-fn seen_keys(block: &[f32], keys: usize) -> Range<usize> {
-    let is_seen = |score: &f32| *score > MASKED_SCORE;
-    let mut seen = keys..0;
-    for row in block.chunks(keys) {
-        if let Some(first) = row[..seen.start].iter().position(is_seen) {
-            seen.start = first;
-        }
-        if let Some(last) = row[seen.end..].iter().rposition(is_seen) {
-            seen.end += last + 1;
-        }
-    }
-    if seen.start < seen.end { seen } else { 0..0 }
+/// Makes zeros of these places.
+fn zeros(places: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    places.fill(MaybeUninit::new(0.0));
+    // SAFETY: all of them have just been written, and a number lies as its place does.
+    unsafe { std::slice::from_raw_parts_mut(places.as_mut_ptr().cast(), places.len()) }
 }
 
 /// Everything that both directions read.
@@ -228,18 +144,21 @@ impl Operands<'_> {
     fn attend(&self) -> Vec<f32> {
         let [batch, heads, tokens, channels] = self.queries.sizes;
         let width = heads * channels;
-        let mut output = vec![0.0; batch * tokens * width];
-        if output.is_empty() {
+        let total = batch * tokens * width;
+        let mut output = Vec::with_capacity(total);
+        if total == 0 {
             return output;
         }
-        let rows = output.par_chunks_mut(tokens * width).enumerate();
+        let places = &mut output.spare_capacity_mut()[..total];
+        let rows = places.par_chunks_mut(tokens * width).enumerate();
         let blocks = rows.flat_map(|(row, output)| {
             let blocks = output.par_chunks_mut(BLOCK * width).enumerate();
             blocks.map(move |(block, output)| (row, block * BLOCK, output))
         });
         blocks.for_each_init(
             <(Space, Vec<f32>)>::default,
-            |space, (row, start, output)| {
+            |space, (row, start, places)| {
+                let output = zeros(places);
                 let queries = start..start + output.len() / width;
                 if takes_tiles(queries.len()) {
                     self.attend_in_tiles(&mut space.0, output, row, queries);
@@ -248,6 +167,8 @@ impl Operands<'_> {
                 }
             },
         );
+        // SAFETY: so many were asked for, and the blocks, each made of zeros first, are all of them.
+        unsafe { output.set_len(total) };
         output
     }
 
@@ -271,7 +192,7 @@ impl Operands<'_> {
                 }
                 let bias = self.bias.as_ref();
                 // One bias for all heads is laid out once.
-                if head == 0 || bias.is_some_and(|bias| bias.strides[1] > 0) {
+                if head == 0 || bias.is_some_and(Bias::is_by_head) {
                     space.set_bias(bias.map(|bias| bias.part(row, head, part.clone(), &seen)));
                 }
                 let [keys, values] = [self.keys, self.values]

@@ -4,9 +4,13 @@
 //! times forward and more backward, each time through a fresh buffer. Here each is one walk,
 //! over rows in parallel. Rows are independent and sums run in a fixed order, so results do not
 //! depend on the number of threads.
+//!
+//! [`Affine`], [`FeedForward`] and [`Join`] have no backward pass: they take several steps together
+//! where nothing has a gradient.
 
 mod affine;
 mod attention;
+mod attention_bias;
 mod attention_tiles;
 mod block;
 mod cross_entropy;

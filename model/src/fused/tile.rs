@@ -7,9 +7,9 @@
 use super::lines::Line;
 use super::matrix::Matrix;
 use super::panels::Panel;
-use super::vectors::Vector;
 #[cfg(target_arch = "x86_64")]
 use super::vectors::{Bits256, Bits512};
+use super::vectors::{Vector, WIDTH};
 
 /// Outputs of a tile on 512 bits, and on 256.
 const WIDE_COLUMNS: usize = 8;
@@ -19,7 +19,8 @@ const COLUMNS: usize = 6;
 /// by two tiles must fit into a cache.
 const MOST_INPUTS: usize = 2048;
 
-/// Whether [`sums`] can run on this processor.
+/// Whether [`sums`] has vectors of 256 or 512 bits on this processor: without them other products are
+/// faster.
 pub(super) fn has_tiles() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
@@ -34,7 +35,7 @@ pub(super) fn has_tiles() -> bool {
 /// the lines of one output hold the panel's rows. Each sum runs over the inputs in their order.
 ///
 /// # Panics
-/// Shapes do not fit together, or the processor is not one of [`has_tiles`].
+/// Shapes do not fit together.
 pub(super) fn sums(sums: &mut [Line], panel: Panel<'_>, weight: Matrix<'_>) {
     let per_input = panel.lines_per_input;
     assert_eq!(panel.lines.len(), weight.columns * per_input, "inputs");
@@ -83,14 +84,7 @@ fn add_sums(
             weight: Matrix<'_>,
             is_added: bool,
         ) {
-            for first in 0..per_input {
-                let work = (&mut *sums, lines, first, weight, is_added);
-                match per_input {
-                    1 => tiles::<Bits256, 1, 1, COLUMNS>(work),
-                    2 => tiles::<Bits256, 2, 1, COLUMNS>(work),
-                    _ => tiles::<Bits256, 3, 1, COLUMNS>(work),
-                }
-            }
+            by_line::<Bits256>(sums, lines, per_input, weight, is_added);
         }
         if is_x86_feature_detected!("avx512f") {
             // SAFETY: the processor has what the function is compiled for. Worth it: general
@@ -102,7 +96,26 @@ fn add_sums(
             return unsafe { on_256_bits(sums, lines, per_input, weight, is_added) };
         }
     }
-    panic!("products in tiles need vectors of 256 bits");
+    by_line::<[f32; WIDTH]>(sums, lines, per_input, weight, is_added);
+}
+
+/// One line of each input at a time, for fewer or narrower registers.
+#[inline(always)]
+fn by_line<V: Vector>(
+    sums: &mut [Line],
+    lines: &[Line],
+    per_input: usize,
+    weight: Matrix<'_>,
+    is_added: bool,
+) {
+    for first in 0..per_input {
+        let work = (&mut *sums, lines, first, weight, is_added);
+        match per_input {
+            1 => tiles::<V, 1, 1, COLUMNS>(work),
+            2 => tiles::<V, 2, 1, COLUMNS>(work),
+            _ => tiles::<V, 3, 1, COLUMNS>(work),
+        }
+    }
 }
 
 /// Sums, lines, the first line of each input to take, weight, and whether to add to what is there.
@@ -177,7 +190,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::panels::Panels;
-    use super::super::vectors::WIDTH;
     use super::*;
 
     /// Whole numbers so small that sums of them are exact.
@@ -200,7 +212,7 @@ mod tests {
             let per_input = panel.lines_per_input;
             let mut found = vec![Line::ZERO; outputs * per_input];
             if is_narrow {
-                narrow(&mut found, panel, weight);
+                by_line::<[f32; WIDTH]>(&mut found, panel.lines, per_input, weight, false);
             } else {
                 sums(&mut found, panel, weight);
             }
@@ -219,18 +231,6 @@ mod tests {
         }
     }
 
-    /// As [`sums`] without vectors of 512 bits.
-    fn narrow(sums: &mut [Line], panel: Panel<'_>, weight: Matrix<'_>) {
-        for first in 0..panel.lines_per_input {
-            let work = (&mut *sums, panel.lines, first, weight, false);
-            match panel.lines_per_input {
-                1 => tiles::<[f32; WIDTH], 1, 1, COLUMNS>(work),
-                2 => tiles::<[f32; WIDTH], 2, 1, COLUMNS>(work),
-                _ => tiles::<[f32; WIDTH], 3, 1, COLUMNS>(work),
-            }
-        }
-    }
-
     proptest! {
         #[test]
         fn sums_of_small_whole_numbers_are_exact(
@@ -240,16 +240,12 @@ mod tests {
             is_turned: bool,
             is_narrow: bool,
         ) {
-            if has_tiles() || is_narrow {
-                assert_exact(rows, inputs, outputs, is_turned, is_narrow);
-            }
+            assert_exact(rows, inputs, outputs, is_turned, is_narrow);
         }
     }
 
     #[test]
     fn inputs_beyond_what_a_tile_takes_at_once_are_added() {
-        if has_tiles() {
-            assert_exact(17, 2 * MOST_INPUTS + 5, 9, false, false);
-        }
+        assert_exact(17, 2 * MOST_INPUTS + 5, 9, false, false);
     }
 }

@@ -9,7 +9,8 @@ use super::positions::{Distances, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
 use crate::fused::Turn;
 use crate::init::{Init, ParameterStore};
-use crate::ops::{Linear, RowNorm};
+use crate::linear::Linear;
+use crate::ops::RowNorm;
 use crate::{Error, Result};
 
 /// Deviation of the first embeddings (Radford et al. 2019, released code).

@@ -9,10 +9,8 @@ use super::{LayerCache, Positions};
 use crate::config::Activation;
 use crate::fused;
 use crate::init::{Init, ParameterStore};
-use crate::ops::{
-    FeedForward, LayerNorm, Linear, RmsNorm, RowNorm, Stacked, activate, attend, repeat_heads,
-    split_heads, weigh,
-};
+use crate::linear::{FeedForward, Linear, Stacked};
+use crate::ops::{LayerNorm, RmsNorm, RowNorm, activate, attend, repeat_heads, split_heads, weigh};
 use crate::{Error, Result};
 
 pub(super) struct Layer {

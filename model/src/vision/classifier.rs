@@ -11,7 +11,7 @@ use super::vit::VisionTransformer;
 use crate::config::VisionConfig;
 use crate::config_json::{Json, setting};
 use crate::init::{Init, ParameterStore};
-use crate::ops::Linear;
+use crate::linear::Linear;
 use crate::preprocess::{Picture, Preprocess};
 use crate::tensor_file::read_tensors;
 use crate::{Error, Result};

@@ -11,7 +11,8 @@ use super::check_size;
 use crate::Result;
 use crate::config::{Activation, VisionConfig};
 use crate::init::{Init, ParameterStore};
-use crate::ops::{FeedForward, LayerNorm, Linear, RowNorm, Stacked, attend, score_scale};
+use crate::linear::{FeedForward, Linear, Stacked};
+use crate::ops::{LayerNorm, RowNorm, attend, score_scale};
 
 /// The encoder: `[M, 3, H, W]` pictures to `[M, patches, width]` tokens.
 pub struct VisionTransformer {
