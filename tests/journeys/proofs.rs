@@ -29,7 +29,7 @@ fn what_a_colour_is_called_is_learned_from_the_examples_before_the_question() {
         pages: 1500,
         language_steps: 1500,
         steps: 450,
-        questions: 40,
+        questions: 60,
     };
     let folder = tempfile::tempdir().unwrap();
     let scores = in_context::prove(&program(), folder.path(), 1, &size).unwrap();
