@@ -12,6 +12,9 @@ use crate::outcomes::lines;
 use crate::summary::funnels;
 use crate::unit::Unit;
 
+/// Characters of a text that went which are shown as an example.
+const MOST_SHOWN: usize = 100;
+
 /// One kind of thing, and what became of it.
 #[derive(Debug, Serialize, PartialEq)]
 pub struct Survival {
@@ -39,7 +42,7 @@ pub struct End {
 /// Something that went.
 #[derive(Debug, Clone, Serialize, PartialEq)]
 pub struct Example {
-    /// Its URL, or what stood in its place.
+    /// Its URL, or what stood in its place; of a text how it begins.
     pub url: String,
     /// The value that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +73,11 @@ pub fn survival(corpus: &Corpus, manifest: &Manifest, examples: usize) -> Result
             }
             for drop in &line.images_dropped {
                 found.add("image", &drop.url, &drop.reason);
+            }
+            for drop in &line.texts_dropped {
+                let words: Vec<&str> = drop.text.split_whitespace().collect();
+                let start: String = words.join(" ").chars().take(MOST_SHOWN).collect();
+                found.add("text", &start, &drop.reason);
             }
         }
     }

@@ -49,11 +49,11 @@ impl WhatIf {
         for (what, step) in Unit::ALL
             .map(|unit| (unit.plural(), unit.step()))
             .into_iter()
-            .chain([("images", "image")])
+            .chain([("images", "image"), ("texts left out", "text")])
         {
             let rows = |tally| m3w_document::Tally::step(tally, step);
             let (before, after) = (rows(&counts.before), rows(&counts.after));
-            if before.is_empty() {
+            if before.is_empty() && after.is_empty() {
                 continue;
             }
             writeln!(

@@ -34,8 +34,8 @@ pub struct PrepareConfig {
     pub keep_original: bool,
     /// Longest side that is decoded; longer pictures are dropped.
     pub max_side_px: u32,
-    /// Whether QR codes are looked for, which `filter.image.max_qr` needs: some milliseconds for each
-    /// picture.
+    /// Whether QR codes are looked for, which `filter.image.max_qr` needs: about 12 ns for each pixel
+    /// of the stored picture.
     pub qr_codes: bool,
     /// Largest area that is decoded. Decoding takes about six bytes a pixel on each worker thread.
     pub max_pixels: u64,
