@@ -9,6 +9,7 @@ use m3w::corpus::Corpus;
 use m3w::document::{Document, Image, Tally};
 use m3w::repair::run_of;
 use m3w::shards::{DocumentReader, Manifest};
+use m3w::survival::survival;
 use m3w::what_if::{NO_PLACE, NO_TEXTS, WhatIf, what_if, with_filters};
 
 use super::site::{Site, complaint, run};
@@ -70,6 +71,15 @@ fn short_texts_go_and_come_back_as_far_as_is_known() {
             assert!(words >= 4, "{}", text.content);
         }
     }
+
+    let shown = survival(&Corpus::at(&shorter.out), &some, 1).unwrap();
+    let texts = shown
+        .iter()
+        .find(|one| one.what == "texts left out")
+        .unwrap();
+    let example = &texts.ends[0].examples[0];
+    assert_eq!(example.threshold, Some(4.0));
+    assert!(!example.url.is_empty() && example.measured < Some(4.0));
 
     let told = tried(&whole, &all, &["filter.paragraph.min_words=4"]);
     assert_eq!(told.after.get("page/kept"), some.tally.get("page/kept"));
