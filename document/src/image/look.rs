@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn of_a_large_picture_a_part_of_its_rows_tells_the_same() {
         let colours = |x: usize, y: usize| {
-            let is_line = (x / 16 + y / 16) % 5 == 0;
+            let is_line = (x / 16 + y / 16).is_multiple_of(5);
             [if is_line { 20 } else { 235 }, 235, (x % 8) as u8]
         };
         let of = |side: usize| {
