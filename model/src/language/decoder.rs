@@ -1,6 +1,6 @@
 //! The decoder-only transformer of every family: embeddings, layers, a norm, an output table.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::config::{Family, LanguageConfig};
 use super::layer::{Layer, Norm};
@@ -8,7 +8,7 @@ use super::names::Names;
 use super::positions::{Distances, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
 use crate::fused::Turn;
-use crate::init::{Init, ParameterStore};
+use crate::init::{Init, ParameterStore, rows_of_table};
 use crate::linear::Linear;
 use crate::ops::RowNorm;
 use crate::{Error, Result};
@@ -176,7 +176,7 @@ impl Decoder {
             .collect();
         let count = ids.len();
         let ids = Tensor::from_vec(ids, count, &Device::Cpu)?;
-        let found = table.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        let found = rows_of_table(table, &ids)?;
         Ok(found.reshape((rows, positions.count, self.config.width))?)
     }
 }
@@ -218,8 +218,7 @@ impl LanguageModel for Decoder {
                 found: format!("id {largest}: use the tokenizer the model was trained with"),
             });
         }
-        let rows = self.embeddings.index_select(&tokens.flatten_all()?, 0)?;
-        let rows = rows.to_dtype(DType::F32)?;
+        let rows = rows_of_table(&self.embeddings, &tokens.flatten_all()?)?;
         let mut hidden = rows.reshape((batch, length, ()))?;
         if let Some([inwards, _]) = &self.embedding_maps {
             hidden = inwards.forward(&hidden)?;
