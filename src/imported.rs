@@ -1,12 +1,14 @@
 //! Published files to a model's directory (see [`crate::trained`]).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
 use m3w_model::{
-    Config, ImportSummary, LanguageConfig, Preprocess, Published, SpecialTokens, VisionConfig,
-    assemble, read_torch, read_weights,
+    Config, GgufLanguage, ImportSummary, LanguageConfig, Preprocess, Published, SpecialTokens,
+    VisionConfig, assemble, read_torch, read_weights,
 };
 use m3w_shards::{Tokenizer, write_atomically};
 use serde_json::{Value, json};
@@ -20,14 +22,15 @@ const ADDED_TOKENS: [&str; 2] = ["<|endofchunk|>", "<image>"];
 /// Where the parts of a published model are.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
-    /// The OpenFlamingo checkpoint (`.pt`).
+    /// The OpenFlamingo checkpoint (`.pt`, or its tensors as safetensors).
     pub checkpoint: PathBuf,
-    /// Folder of the language model: `config.json`, weights, `tokenizer.json`.
+    /// The language model: a folder with `config.json`, weights and `tokenizer.json`, or a GGUF file,
+    /// whose `tokenizer.json` stands beside it.
     pub language: PathBuf,
     /// The vision encoder's weights, under the names of open_clip or of `transformers`' CLIP and SigLIP: a
     /// file, or a folder, where a `config.json` tells its sizes.
     pub vision: PathBuf,
-    /// The tokenizer, where it is not in the language model's folder.
+    /// The tokenizer, where it is not in the language model's folder or beside its file.
     pub tokenizer: Option<PathBuf>,
     /// Sizes that shapes do not tell, as `section.key=value`.
     pub assignments: Vec<String>,
@@ -50,16 +53,13 @@ pub struct Imported {
 ///
 /// If a file is missing or damaged, or the parts do not fit together.
 pub fn import(options: &ImportOptions) -> Result<Imported> {
-    let path = options.language.join("config.json");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let language_config: LanguageConfig = text
-        .parse()
-        .with_context(|| format!("cannot use {}", path.display()))?;
+    let language = LanguageParts::read(&options.language)?;
+    let own_tokens = language.file.as_ref().and_then(GgufLanguage::token_count);
     let published = Published {
-        checkpoint: read_torch(&options.checkpoint)?,
-        language_config,
-        language: read_weights(&options.language)?,
+        checkpoint: checkpoint(&options.checkpoint)?,
+        language_config: language.config,
+        language: language.tensors,
+        language_file: language.file,
         vision_config: vision_config(&options.vision)?,
         vision: read_weights(&options.vision)?,
     };
@@ -71,8 +71,12 @@ pub fn import(options: &ImportOptions) -> Result<Imported> {
     if !imported.summary.missing.is_empty() {
         return Ok(imported);
     }
-    let in_folder = options.language.join("tokenizer.json");
-    let tokenizer = tokenizer(options.tokenizer.as_ref().unwrap_or(&in_folder))?;
+    let beside = match assembled.language_file.is_some() {
+        true => options.language.with_file_name("tokenizer.json"),
+        false => options.language.join("tokenizer.json"),
+    };
+    let path = options.tokenizer.as_ref().unwrap_or(&beside);
+    let tokenizer = tokenizer(path, own_tokens)?;
     let ids = tokenizer.special_ids();
     let special = SpecialTokens {
         image: ids.image,
@@ -105,6 +109,51 @@ pub fn import(options: &ImportOptions) -> Result<Imported> {
     Ok(imported)
 }
 
+/// The tensors of a checkpoint, by what its name says it is.
+fn checkpoint(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let is_safetensors = path.extension() == Some("safetensors".as_ref());
+    Ok(match is_safetensors {
+        true => read_weights(path)?,
+        false => read_torch(path)?,
+    })
+}
+
+/// What there is of a language model.
+struct LanguageParts {
+    config: LanguageConfig,
+    tensors: BTreeMap<String, Tensor>,
+    file: Option<GgufLanguage>,
+}
+
+impl LanguageParts {
+    /// Reads a folder, or opens a GGUF file.
+    fn read(path: &Path) -> Result<Self> {
+        if GgufLanguage::is_at(path)? {
+            let file = GgufLanguage::open(path)?;
+            return Ok(Self {
+                config: file.config().clone(),
+                tensors: BTreeMap::new(),
+                file: Some(file),
+            });
+        }
+        ensure!(
+            path.is_dir(),
+            "{} is neither a folder with config.json nor a GGUF file",
+            path.display()
+        );
+        let sizes = path.join("config.json");
+        let text = fs::read_to_string(&sizes)
+            .with_context(|| format!("cannot read {}", sizes.display()))?;
+        Ok(Self {
+            config: text
+                .parse()
+                .with_context(|| format!("cannot use {}", sizes.display()))?,
+            tensors: read_weights(path)?,
+            file: None,
+        })
+    }
+}
+
 /// What the `config.json` in the folder of the vision encoder says, if there is one of a kind we know:
 /// open_clip's folders have none, or one of their own.
 fn vision_config(path: &Path) -> Result<Option<VisionConfig>> {
@@ -131,28 +180,47 @@ fn adjust(config: Config, assignments: &[String]) -> Result<Config> {
 }
 
 /// A language model's tokenizer with OpenFlamingo's tokens behind its own, so that they have the ids
-/// of its checkpoints whatever else is missing.
-fn tokenizer(path: &Path) -> Result<Tokenizer> {
+/// of its checkpoints whatever else is missing. `known` is how many tokens the language model's file
+/// says it has.
+fn tokenizer(path: &Path, known: Option<u64>) -> Result<Tokenizer> {
     let name = path.display().to_string();
-    let bytes = fs::read(path).with_context(|| format!("cannot read the tokenizer {name}"))?;
+    let bytes = fs::read(path).with_context(|| {
+        format!(
+            "cannot read the tokenizer {name}: give the language model's tokenizer.json with \
+             --tokenizer, since one inside a GGUF file is not read"
+        )
+    })?;
     let mut file: Value =
         serde_json::from_slice(&bytes).with_context(|| format!("{name} is not JSON"))?;
+    let own = own_tokens(&file).unwrap_or_default();
+    ensure!(
+        known.is_none_or(|known| own <= known),
+        "{name} has {own} tokens, the language model's file is of {}: give the tokenizer.json of the \
+         same model",
+        known.unwrap_or_default()
+    );
     add_tokens(&mut file).with_context(|| format!("{name} is no tokenizer"))?;
     Ok(Tokenizer::from_bytes(&serde_json::to_vec(&file)?, &name)?)
 }
 
-fn add_tokens(file: &mut Value) -> Result<()> {
-    let vocabulary = &file["model"]["vocab"];
-    let own = match vocabulary {
-        Value::Object(ids) => ids.values().filter_map(Value::as_u64).max(),
-        Value::Array(pieces) => (pieces.len() as u64).checked_sub(1),
+/// One more than the highest id of a tokenizer's vocabulary, added tokens apart.
+fn own_tokens(file: &Value) -> Option<u64> {
+    match &file["model"]["vocab"] {
+        Value::Object(ids) => {
+            let ids = ids.values().filter_map(Value::as_u64);
+            ids.map(|id| id.saturating_add(1)).max()
+        }
+        Value::Array(pieces) if !pieces.is_empty() => Some(pieces.len() as u64),
         _ => None,
-    };
-    let own = own.context("it has no vocabulary")?;
+    }
+}
+
+fn add_tokens(file: &mut Value) -> Result<()> {
+    let own = own_tokens(file).context("it has no vocabulary")?;
     let added = file["added_tokens"].as_array_mut();
     let added = added.context("it has no list of added tokens")?;
     let ids = added.iter().filter_map(|token| token["id"].as_u64());
-    let mut next = ids.max().map_or(own, |most| most.max(own)) + 1;
+    let mut next = ids.map(|id| id.saturating_add(1)).fold(own, u64::max);
     for content in ADDED_TOKENS {
         if added.iter().any(|token| token["content"] == content) {
             continue;

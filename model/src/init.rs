@@ -179,6 +179,13 @@ impl ParameterStore {
         Ok(store)
     }
 
+    /// These tensors too, in place of others of the same names.
+    #[must_use]
+    pub fn with_tensors(mut self, tensors: BTreeMap<String, Tensor>) -> Self {
+        self.tensors.extend(tensors);
+        self
+    }
+
     /// Matrices that are not trained are held in this type; norms, biases and all else as f32.
     #[must_use]
     pub fn frozen_as(mut self, frozen_as: WeightType) -> Self {

@@ -5,11 +5,13 @@
 )]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use m3w_model::train::Trainer;
 use m3w_model::{
-    Assembled, Config, Error, Flamingo, LanguageConfig, ParameterStore, Published, SpecialTokens,
-    assemble,
+    Assembled, Config, Error, Flamingo, GgufLanguage, Inputs, LanguageConfig, ParameterStore,
+    Published, SpecialTokens, WeightType, assemble,
 };
 
 const SPECIAL: SpecialTokens = SpecialTokens {
@@ -44,6 +46,7 @@ fn published(model: &Flamingo) -> Published {
         checkpoint: BTreeMap::new(),
         language_config,
         language: BTreeMap::new(),
+        language_file: None,
         vision_config: None,
         vision: BTreeMap::new(),
     };
@@ -145,5 +148,83 @@ fn a_tensor_of_another_shape_is_named_with_both() {
     assert!(
         message.contains("[2, 2]") && message.contains("[64]") && message.contains("norm_f"),
         "{message}"
+    );
+}
+
+/// A language model of `goldens/gguf.py`.
+fn file() -> GgufLanguage {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/gguf");
+    GgufLanguage::open(&folder.join("mpt.gguf")).unwrap()
+}
+
+/// A model around the language model of a file, whose table has grown by two rows in training.
+fn model_of_file() -> (Flamingo, Published) {
+    let mut config = config();
+    config.language = file().config().clone();
+    let rows = config.language.vocabulary;
+    let config = config.with_vocabulary(rows + 2);
+    let drawn = Flamingo::new(&config, SPECIAL, ParameterStore::seeded(3)).unwrap();
+    let mut published = published(&drawn);
+    published.language_config = file().config().clone();
+    published.language.clear();
+    published.language_file = Some(file());
+    let in_file = |name: &str| name.contains(".decoder_layer.") || name.ends_with(".norm_f.weight");
+    let mut tensors = drawn.parameters().clone();
+    tensors.retain(|name, _| !in_file(name));
+    let store = ParameterStore::from_tensors(tensors, "parts").with_language(file());
+    let model = Flamingo::new(&config, SPECIAL, store).unwrap();
+    (model, published)
+}
+
+fn inputs() -> Inputs {
+    let tokens = Tensor::new(&[[1_u32, 11, 4, 5, 30, 7, 10]], &Device::Cpu).unwrap();
+    let pixels = Tensor::ones((1, 1, 1, 3, 8, 8), DType::F32, &Device::Cpu).unwrap();
+    Inputs::new(tokens, None, pixels, None).unwrap()
+}
+
+fn scores(model: &Flamingo) -> Vec<f32> {
+    let scores = model.forward(&inputs()).unwrap();
+    scores.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn a_language_model_in_a_file_stays_there() {
+    let (model, published) = model_of_file();
+    let assembled = assemble(published, unchanged).unwrap();
+    assert_eq!(&assembled.config, model.config());
+    assert_eq!(assembled.summary.missing, []);
+    // All but the table, which the checkpoint has.
+    let found = &assembled.summary.found;
+    let count = found.iter().find(|((_, from), _)| *from == "language file");
+    assert_eq!(count.unwrap().1.0, 13);
+    assert!(
+        assembled
+            .tensors
+            .keys()
+            .all(|name| !name.contains(".decoder_layer."))
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("model");
+    assembled.save(SPECIAL, &place).unwrap();
+    let read = |path: &Path| std::fs::read(path).unwrap();
+    assert_eq!(read(&place.join("language.gguf")), read(file().path()));
+    let loaded = Flamingo::load(&place).unwrap();
+    assert_eq!(scores(&loaded), scores(&model));
+    // Its maps are Q8_0, and stay so.
+    let eight = Flamingo::load_as(&place, WeightType::Int8).unwrap();
+    let name = "lang_encoder.transformer.blocks.1.decoder_layer.ffn.up_proj.weight";
+    assert_eq!(eight.parameters()[name].dtype(), DType::U8);
+    assert_eq!(eight.parameters()[name].dims(), [128, 34]);
+    // What is trained and saved is whole in one file.
+    let mut trainer = Trainer::new(loaded, Default::default()).unwrap();
+    assert!(!trainer.step(&[(&inputs(), 1.0)]).unwrap().skipped);
+    let trained = folder.path().join("trained");
+    trainer.save(&trained).unwrap();
+    assert!(!trained.join("language.gguf").exists());
+    assert!(
+        Flamingo::load(&trained)
+            .unwrap()
+            .parameters()
+            .contains_key(name)
     );
 }

@@ -17,17 +17,18 @@ const SHOWN: usize = 10;
 /// files. Nothing in a checkpoint is ever run. The result can be asked with `m3w generate`.
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The checkpoint, a file of PyTorch
+    /// The checkpoint, a file of PyTorch or safetensors
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
-    /// Folder of the language model: config.json, weights and tokenizer.json
-    #[arg(long, value_name = "DIR")]
+    /// The language model: a folder with config.json, weights and tokenizer.json, or a GGUF file
+    #[arg(long, value_name = "PATH")]
     language: PathBuf,
     /// Weights of the vision encoder under the names of open_clip or of transformers' CLIP and SigLIP: a
     /// file, or a folder, whose config.json tells its sizes
     #[arg(long, value_name = "PATH")]
     vision: PathBuf,
-    /// The tokenizer, where it is not in the folder of the language model
+    /// The tokenizer, where it is not in the folder of the language model or beside its file, in which
+    /// it is not read
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// A size that shapes do not tell: `--set vision.activation=gelu`

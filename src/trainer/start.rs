@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use m3w_model::train::{Checkpoint, Trainer};
-use m3w_model::{Flamingo, ParameterStore, VisionConfig, read_vision, read_weights};
+use m3w_model::{Flamingo, ParameterStore, VisionConfig, read_vision};
 use m3w_shards::{SpecialIds, Tokenizer};
 
 use super::config::TrainFile;
@@ -37,25 +37,24 @@ pub(super) fn model_of(directory: &Path) -> Result<m3w_model::Config> {
 pub(super) fn first_trainer(file: &TrainFile, tokenizer: &Tokenizer) -> Result<Trainer> {
     let seed = file.run.seed;
     let special = special_tokens(&tokenizer.special_ids());
-    let mut weights = BTreeMap::new();
+    let mut store = ParameterStore::seeded(seed);
     let mut origins = Vec::new();
     if let Some(directory) = &file.initial.model {
         check_tokenizer(directory, tokenizer)?;
-        let path = directory.join("checkpoint/model.safetensors");
-        weights.extend(read_weights(&path)?);
+        let path = directory.join("checkpoint");
+        store = Checkpoint::parameters(&path)?;
         origins.push(path.display().to_string());
     }
     if let Some(path) = &file.initial.vision {
-        weights.extend(vision_weights(path, &file.model.vision)?);
+        store = store.with_tensors(vision_weights(path, &file.model.vision)?);
         origins.push(path.display().to_string());
     }
     if origins.is_empty() {
-        let model = Flamingo::new(&file.model, special, ParameterStore::seeded(seed))?;
+        let model = Flamingo::new(&file.model, special, store)?;
         return Ok(Trainer::new(model, file.train.clone())?);
     }
     let origin = origins.join(" and ");
-    let names: Vec<String> = weights.keys().cloned().collect();
-    let store = ParameterStore::from_tensors(weights, origin.clone());
+    let names = store.names();
     store.check_finite()?;
     let model = Flamingo::new(&file.model, special, store.or_seeded(seed))?;
     let parameters = model.parameters();

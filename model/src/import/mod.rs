@@ -8,14 +8,14 @@ mod vision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use crate::Error;
 use crate::config::{Config, VisionConfig};
 use crate::describe::Description;
 use crate::init::Group;
 use crate::inputs::SpecialTokens;
-use crate::language::LanguageConfig;
+use crate::language::{GgufLanguage, LanguageConfig};
 use crate::tensor_file::read_tensors;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -24,14 +24,19 @@ pub use names::{language_name, reference_name};
 pub use sizes::vision_sizes;
 pub use vision::read_vision;
 
+/// Where tensors are from that stay in a file of the language model.
+const IN_FILE: &str = "language file";
+
 /// The files' contents.
 pub struct Published {
     /// Tensors of the OpenFlamingo checkpoint, under its names.
     pub checkpoint: BTreeMap<String, Tensor>,
     /// The language model, as its `config.json` says.
     pub language_config: LanguageConfig,
-    /// Tensors of the language model, under the names of its repository.
+    /// Tensors of the language model, under the names of its repository; none where it is a file.
     pub language: BTreeMap<String, Tensor>,
+    /// The language model, where it is a GGUF file: its weights stay there.
+    pub language_file: Option<GgufLanguage>,
     /// The vision encoder, where a `config.json` says; else its sizes are read from shapes.
     pub vision_config: Option<VisionConfig>,
     /// Tensors of the vision encoder, under open_clip's names, with or without `visual.`, or those of
@@ -43,8 +48,10 @@ pub struct Published {
 pub struct Assembled {
     /// Its sizes.
     pub config: Config,
-    /// Its tensors by their names here, in the types of the files.
+    /// Its tensors by their names here, in the types of the files; without those of `language_file`.
     pub tensors: BTreeMap<String, Tensor>,
+    /// The file that the language model's own weights stay in, if they are in one.
+    pub language_file: Option<GgufLanguage>,
     /// What came from where.
     pub summary: ImportSummary,
 }
@@ -52,7 +59,8 @@ pub struct Assembled {
 /// What of a model was in the files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImportSummary {
-    /// Tensors and numbers found, by group and file (`checkpoint`, `language`, `vision`).
+    /// Tensors and numbers found, by group and file (`checkpoint`, `language`, `language file`,
+    /// `vision`).
     pub found: BTreeMap<(Group, &'static str), (usize, usize)>,
     /// Names and shapes of tensors that no file has.
     pub missing: Vec<(String, Vec<usize>)>,
@@ -112,6 +120,7 @@ pub fn assemble<E: From<Error>>(
         checkpoint,
         language_config,
         language,
+        language_file,
         vision_config,
         vision,
     } = published;
@@ -126,6 +135,13 @@ pub fn assemble<E: From<Error>>(
         let name = language_name(&name, family);
         origins.insert(name.clone(), "language");
         tensors.insert(name, tensor);
+    }
+    for (name, shape) in language_file.iter().flat_map(GgufLanguage::shapes) {
+        origins.insert(name.to_owned(), IN_FILE);
+        // One number in the tensor's shape.
+        let shown = Tensor::zeros((), DType::F32, &Device::Cpu).map_err(Error::from)?;
+        let shown = shown.broadcast_as(shape).map_err(Error::from)?;
+        tensors.insert(name.to_owned(), shown);
     }
     let mut from_checkpoint = BTreeSet::new();
     for (name, tensor) in checkpoint {
@@ -155,7 +171,9 @@ pub fn assemble<E: From<Error>>(
         let (count, numbers) = summary.found.entry(place).or_default();
         *count += 1;
         *numbers += tensor.elem_count();
-        kept.insert(parameter.name, tensor);
+        if origins[&parameter.name] != IN_FILE {
+            kept.insert(parameter.name, tensor);
+        }
     }
     summary.unused = tensors
         .into_iter()
@@ -165,13 +183,14 @@ pub fn assemble<E: From<Error>>(
     Ok(Assembled {
         config,
         tensors: kept,
+        language_file,
         summary,
     })
 }
 
 impl Assembled {
-    /// Saves the model as a checkpoint that [`Flamingo::load`](crate::Flamingo::load) reads;
-    /// replaces `directory` if it exists.
+    /// Saves the model as a checkpoint that [`Flamingo::load`](crate::Flamingo::load) reads, with a
+    /// copy of the language model's file; replaces `directory` if it exists.
     ///
     /// # Errors
     /// [`Error::MissingTensor`] names the first tensor that no file had; a file cannot be written.
@@ -182,6 +201,7 @@ impl Assembled {
                 name: name.clone(),
             });
         }
-        crate::train::save_parts(directory, &self.config, special, &self.tensors)
+        let file = self.language_file.as_ref().map(GgufLanguage::path);
+        crate::train::save_parts(directory, &self.config, special, &self.tensors, file)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is a directory: `model.safetensors` (every parameter, by its name),
 //! `config.toml` (sizes and special token ids), and, to go on training, `optimizer.safetensors` and
-//! `training.json`. It is written beside its place and renamed, so that a directory under its
+//! `training.json`. An imported one may have `language.gguf`, with the language model's weights. It is written beside its place and renamed, so that a directory under its
 //! final name is always whole.
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,12 +17,14 @@ use crate::config::Config;
 use crate::flamingo::Flamingo;
 use crate::init::ParameterStore;
 use crate::inputs::SpecialTokens;
+use crate::language::GgufLanguage;
 use crate::tensor_file::read_tensors;
 use crate::train::optimizer::AdamW;
 use crate::weight_type::WeightType;
 use crate::{Error, Result};
 
 pub(crate) const MODEL_FILE: &str = "model.safetensors";
+pub(crate) const LANGUAGE_FILE: &str = "language.gguf";
 pub(crate) const CONFIG_FILE: &str = "config.toml";
 pub(crate) const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 pub(crate) const TRAINING_FILE: &str = "training.json";
@@ -60,6 +62,20 @@ impl Checkpoint {
         let text = fs::read_to_string(&path).map_err(file_error(&path))?;
         toml::from_str(&text).map_err(content_error(&path))
     }
+
+    /// Opens a checkpoint's weights. Memory holds none of them before they are asked for.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn parameters(directory: &Path) -> Result<ParameterStore> {
+        let parameters = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
+        let language = directory.join(LANGUAGE_FILE);
+        Ok(if language.is_file() {
+            parameters.with_language(GgufLanguage::open(&language)?)
+        } else {
+            parameters
+        })
+    }
 }
 
 impl Flamingo {
@@ -78,7 +94,7 @@ impl Flamingo {
     /// As [`Self::load`].
     pub fn load_as(directory: &Path, weights: WeightType) -> Result<Self> {
         let checkpoint = Checkpoint::read(directory)?;
-        let parameters = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
+        let parameters = Checkpoint::parameters(directory)?;
         parameters.check_finite()?;
         let parameters = parameters.frozen_as(weights);
         Self::new(&checkpoint.model, checkpoint.special_tokens, parameters)
@@ -98,15 +114,21 @@ impl Flamingo {
     }
 }
 
-/// Saves the parts of a model as a checkpoint, tensors in the types they have; replaces `directory`
-/// if it exists.
+/// Saves the parts of a model as a checkpoint, tensors in the types they have and a copy of the
+/// language model's file if it has one; replaces `directory` if it exists.
 pub(crate) fn save_parts(
     directory: &Path,
     config: &Config,
     special_tokens: SpecialTokens,
     tensors: &BTreeMap<String, Tensor>,
+    language: Option<&Path>,
 ) -> Result<()> {
     replace_directory(directory, |partial| {
+        if let Some(language) = language {
+            let copy = partial.join(LANGUAGE_FILE);
+            fs::copy(language, &copy).map_err(file_error(language))?;
+            sync(&copy)?;
+        }
         write_parts(partial, config, special_tokens, tensors)
     })
 }
