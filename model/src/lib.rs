@@ -15,6 +15,7 @@
 //! - [`train::Trainer`] takes steps and can be saved and resumed bit for bit on the CPU.
 //! - [`ContrastiveTrainer`] pretrains a vision encoder on pictures and captions.
 //! - [`Checkpoint`] is a model on disk: weights as safetensors and the configuration as TOML.
+//! - [`GgufLanguage`] is a language model in a GGUF file, read tensor by tensor.
 //!
 //! Everything runs in f32 on the CPU; frozen weights may be held in half of that ([`WeightType`]). A program that trains should call [`keep_freed_memory`]
 //! first thing.

@@ -16,8 +16,9 @@ pub enum WeightType {
     /// 16 bits, of which 8 are the number's first digits: relative errors up to 0.4 %.
     Bf16,
     /// 8 bits, and 16 for a scale that 32 numbers of a row share: errors up to 0.4 % of the largest
-    /// among them. Tables, and maps of rows that such groups do not fill, are held as bf16. Such a
-    /// model can be run, but neither trained nor saved.
+    /// among them. Tables, and maps of rows that such groups do not fill, are held as bf16, but what a
+    /// GGUF file has in this form (`Q8_0`) is held as it is. Such a model can be run, but neither
+    /// trained nor saved.
     Int8,
 }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::contiguous;
 use super::few_rows::Stored;
-use super::vectors::Vector;
+use super::vectors::{Vector, wide_f16};
 
 /// Numbers that share a scale.
 const NUMBERS: usize = 32;
@@ -32,24 +32,11 @@ pub(crate) fn row_bytes(inputs: usize) -> Option<usize> {
     is_filled.then_some(inputs / NUMBERS * BYTES)
 }
 
-/// The scale of a block, and its numbers in units of it.
+/// The bits of a block's scale, and its numbers in units of it.
 #[inline(always)]
-fn parts(block: &Block) -> (f32, &[[u8; NUMBERS / 2]]) {
+fn parts(block: &Block) -> (u16, &[[u8; NUMBERS / 2]]) {
     let [low, high, numbers @ ..] = block;
-    (
-        wide(u16::from_le_bytes([*low, *high])),
-        numbers.as_chunks().0,
-    )
-}
-
-/// A finite f16 by its bits. In place of the conversion of `half`, which asks for the processor's
-/// instruction each time.
-#[inline(always)]
-fn wide(bits: u16) -> f32 {
-    // Exponents of an f16 stand 112 lower; small numbers without one come out right too.
-    const TWO_TO_112: f32 = f32::from_bits((127 + 112) << 23);
-    let size = f32::from_bits(u32::from(bits & 0x7fff) << 13) * TWO_TO_112;
-    f32::from_bits(size.to_bits() | u32::from(bits & 0x8000) << 16)
+    (u16::from_le_bytes([*low, *high]), numbers.as_chunks().0)
 }
 
 #[inline(always)]
@@ -73,9 +60,10 @@ impl Stored for Block {
         let (pairs, rest) = weight.as_chunks::<2>();
         for (at, pair) in pairs.iter().enumerate() {
             for (which, block) in pair.iter().enumerate() {
-                let (scale, halves) = parts(block);
+                let (bits, halves) = parts(block);
+                let scale = V::all_f16(bits);
                 for (half, bytes) in halves.iter().enumerate() {
-                    let weight = V::load_i8(&signed(bytes)).scaled(scale);
+                    let weight = V::load_i8(&signed(bytes)).times(scale);
                     for m in 0..M {
                         let input = V::load(&rows[m][4 * at + 2 * which + half]);
                         let sum = &mut sums[m][2 * which + half];
@@ -85,9 +73,10 @@ impl Stored for Block {
             }
         }
         for block in rest {
-            let (scale, halves) = parts(block);
+            let (bits, halves) = parts(block);
+            let scale = V::all_f16(bits);
             for (half, bytes) in halves.iter().enumerate() {
-                let weight = V::load_i8(&signed(bytes)).scaled(scale);
+                let weight = V::load_i8(&signed(bytes)).times(scale);
                 for m in 0..M {
                     let input = V::load(&rows[m][4 * pairs.len() + half]);
                     sums[m][half] = sums[m][half].add_product(input, weight);
@@ -102,7 +91,8 @@ impl Stored for Block {
 
     fn widen(wide: &mut [f32], values: &[Self]) {
         for (wide, block) in wide.as_chunks_mut::<NUMBERS>().0.iter_mut().zip(values) {
-            let (scale, halves) = parts(block);
+            let (bits, halves) = parts(block);
+            let scale = wide_f16(bits);
             for (wide, byte) in wide.iter_mut().zip(halves.as_flattened()) {
                 *wide = f32::from(byte.cast_signed()) * scale;
             }
@@ -136,13 +126,13 @@ impl CustomOp1 for Blocks {
 fn pack(block: &mut [u8], numbers: &[f32]) -> Result<()> {
     let most = numbers.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
     let mut bits = f16::from_f32(most / LARGEST).to_bits();
-    if wide(bits) < most / LARGEST {
+    if wide_f16(bits) < most / LARGEST {
         bits += 1;
     }
     if !f16::from_bits(bits).is_finite() {
         bail!("a weight of {most} is too large for 8 bits: hold weights as bf16 or f32");
     }
-    let scale = wide(bits);
+    let scale = wide_f16(bits);
     let (head, places) = block.split_at_mut(2);
     head.copy_from_slice(&bits.to_le_bytes());
     let per_unit = if scale > 0.0 { 1.0 / scale } else { 0.0 };
@@ -253,7 +243,7 @@ mod tests {
     fn scales_are_those_of_their_bits() {
         for bits in (0..=u16::MAX).filter(|bits| f16::from_bits(*bits).is_finite()) {
             let expected = f16::from_bits(bits).to_f32();
-            assert_eq!(wide(bits).to_bits(), expected.to_bits(), "{bits:#x}");
+            assert_eq!(wide_f16(bits).to_bits(), expected.to_bits(), "{bits:#x}");
         }
     }
 

@@ -51,20 +51,21 @@ pub(super) fn few_rows<W: Stored>(rows: &[f32], weight: &[W], inputs: usize) -> 
 fn fill<W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx512f,f16c")]
         fn on_512_bits<W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize) {
             fill_by::<Bits512, W>(output, rows, weight, inputs);
         }
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn on_256_bits<W: Stored>(output: &mut [f32], rows: &[f32], weight: &[W], inputs: usize) {
             fill_by::<Bits256, W>(output, rows, weight, inputs);
         }
-        if is_x86_feature_detected!("avx512f") {
+        let widens_f16 = is_x86_feature_detected!("f16c");
+        if is_x86_feature_detected!("avx512f") && widens_f16 {
             // SAFETY: the processor has what the function is compiled for. Worth it: several times
             // as fast.
             return unsafe { on_512_bits(output, rows, weight, inputs) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && widens_f16 {
             // SAFETY: as above.
             return unsafe { on_256_bits(output, rows, weight, inputs) };
         }

@@ -23,8 +23,8 @@ pub(crate) use kind::Kind;
 /// What is wrong with a file, for people.
 type Outcome<T> = std::result::Result<T, String>;
 
-/// A file whose header has been read. Memory holds the header: at most some ten times what it takes in
-/// the file, its lists and longest texts left out.
+/// A file whose header has been read. Memory holds the header: at most 16 times what it takes in the
+/// file, its lists and longest texts left out.
 pub(crate) struct GgufFile {
     pub(crate) path: PathBuf,
     pub(crate) header: Header,

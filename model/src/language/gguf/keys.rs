@@ -63,8 +63,19 @@ pub(super) fn config(file: &GgufFile) -> Result<LanguageConfig> {
         "mpt" => mpt(keys),
         _ => llama(keys),
     }?;
-    config.validate()?;
-    Ok(config)
+    match config.validate() {
+        Ok(()) => Ok(config),
+        Err(Error::Setting {
+            setting,
+            found,
+            must,
+        }) => Err(Error::Setting {
+            setting: format!("{}: {setting}", file.path.display()),
+            found,
+            must,
+        }),
+        Err(other) => Err(other),
+    }
 }
 
 /// How many tokens the tokenizer in the file has.
