@@ -38,6 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod compute;
 mod config;
 mod config_json;
 mod contrastive;
@@ -57,6 +58,7 @@ mod low_rank;
 mod media;
 mod memory;
 mod ops;
+mod plain;
 mod preprocess;
 mod recomputed;
 mod resampler;
@@ -67,6 +69,7 @@ pub mod train;
 mod vision;
 mod weight_type;
 
+pub use compute::{Compute, DeviceName, Precision};
 pub use config::{
     Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
     VisionConfig,

@@ -33,7 +33,7 @@ mod turn;
 mod vectors;
 mod weight;
 
-use candle_core::{CpuStorage, Layout, Result, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 pub(crate) use affine::{Affine, FeedForward, Map, Norm};
@@ -48,6 +48,11 @@ pub(crate) use product::takes_tiles;
 pub(crate) use self_gate::SelfGate;
 pub(crate) use softmax::BiasedSoftmax;
 pub(crate) use turn::Turn;
+
+/// Whether these operations take a tensor; all others are for [`crate::plain`].
+pub(crate) fn takes(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
 
 /// Rows worked through by one task: enough to outweigh handing it out.
 const ROWS_PER_TASK: usize = 16;
