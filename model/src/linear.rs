@@ -8,7 +8,9 @@ use candle_core::Tensor;
 
 use crate::Result;
 use crate::config::Activation;
-use crate::fused::{self, Affine, FrozenAffine, FrozenProduct, Map, Norm, takes_tiles};
+use crate::fused::{
+    self, Affine, FrozenAffine, FrozenProduct, Map, Norm, TrainedProduct, takes_tiles,
+};
 use crate::init::{Init, ParameterStore};
 use crate::language::LoraConfig;
 use crate::low_rank::LowRank;
@@ -29,7 +31,7 @@ pub(crate) fn product(rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
         return plain::product(rows, weight);
     }
     Ok(if weight.track_op() {
-        rows.matmul(&weight.t()?)?
+        rows.apply_op2(weight, TrainedProduct)?
     } else {
         rows.apply_op2(weight, FrozenProduct)?
     })

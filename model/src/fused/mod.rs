@@ -8,6 +8,7 @@
 //! [`Affine`], [`FeedForward`] and [`Join`] have no backward pass: they take several steps together
 //! where nothing has a gradient.
 
+mod across;
 mod affine;
 mod attention;
 mod attention_bias;
@@ -27,8 +28,10 @@ mod output;
 mod panels;
 mod product;
 mod self_gate;
+mod slopes;
 mod softmax;
 mod tile;
+mod trained;
 mod turn;
 mod vectors;
 mod weight;
@@ -47,6 +50,7 @@ pub(crate) use norm::{FrozenNorm, Normalize};
 pub(crate) use product::takes_tiles;
 pub(crate) use self_gate::SelfGate;
 pub(crate) use softmax::BiasedSoftmax;
+pub(crate) use trained::TrainedProduct;
 pub(crate) use turn::Turn;
 
 /// Whether these operations take a tensor; all others are for [`crate::plain`].
