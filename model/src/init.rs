@@ -5,6 +5,8 @@
 //! a generator seeded by (seed, name), so a model's first weights depend neither on the order of
 //! construction nor on the machine (candle's own generator on the CPU cannot be seeded).
 
+mod language_file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +18,13 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::compute::Compute;
+use crate::language::GgufLanguage;
 use crate::tensor_file::{is_safetensors, map_safetensors};
 use crate::torch::read_torch;
 use crate::weight_type::WeightType;
 use crate::{Error, Result};
+
+pub(crate) use language_file::rows_of_table;
 
 /// How names of embedding tables end. An output table of its own belongs to the language model, as in
 /// OpenFlamingo; that of our decoder, whose rows for `<image>` and `<EOC>` nobody trained before,
@@ -116,6 +121,8 @@ pub struct ParameterStore {
     tensors: BTreeMap<String, Tensor>,
     /// A file whose tensors are read one by one, as they are asked for.
     mapped: Option<Arc<MmapedSafetensors>>,
+    /// A file of the language model's weights, which are read as those are.
+    language: Option<Arc<GgufLanguage>>,
     missing: Missing,
     frozen_as: WeightType,
     compute: Compute,
@@ -215,17 +222,18 @@ impl ParameterStore {
         if let Some(tensor) = self.tensors.get(name) {
             return Ok(Some(tensor.clone()));
         }
-        let Some(mapped) = &self.mapped else {
-            return Ok(None);
-        };
-        let Ok(view) = mapped.get(name) else {
-            return Ok(None);
-        };
-        let loaded = view.load(&Device::Cpu).map_err(|cause| Error::Content {
-            path: PathBuf::from(&self.origin),
-            cause: format!("tensor `{name}` cannot be read: {cause}"),
-        })?;
-        Ok(Some(loaded))
+        let mapped = self.mapped.as_ref();
+        if let Some(view) = mapped.and_then(|mapped| mapped.get(name).ok()) {
+            let loaded = view.load(&Device::Cpu).map_err(|cause| Error::Content {
+                path: PathBuf::from(&self.origin),
+                cause: format!("tensor `{name}` cannot be read: {cause}"),
+            })?;
+            return Ok(Some(loaded));
+        }
+        match &self.language {
+            Some(language) => language.tensor(name),
+            None => Ok(None),
+        }
     }
 
     /// Checks that every weight is a number: a training run that diverged leaves others.
@@ -235,9 +243,7 @@ impl ParameterStore {
     /// # Errors
     /// [`Error::NotFinite`] names the first tensor that holds NaN or infinity.
     pub fn check_finite(&self) -> Result<()> {
-        let mapped = self.mapped.iter().flat_map(|mapped| mapped.tensors());
-        let mapped = mapped.map(|(name, _)| name);
-        for name in self.tensors.keys().cloned().chain(mapped) {
+        for name in self.names() {
             let Some(tensor) = self.find(&name)? else {
                 continue;
             };
@@ -245,7 +251,7 @@ impl ParameterStore {
             let sum = (tensor.to_dtype(DType::F32)? * 0.0)?.sum_all()?;
             if sum.to_scalar::<f32>()?.is_nan() {
                 return Err(Error::NotFinite {
-                    file: self.origin.clone(),
+                    file: self.file_of(&name),
                     name,
                 });
             }
@@ -300,6 +306,7 @@ impl ParameterStore {
         Self {
             tensors,
             mapped: None,
+            language: None,
             missing,
             frozen_as: WeightType::F32,
             compute: Compute::default(),
@@ -318,15 +325,21 @@ impl ParameterStore {
     }
 
     /// As [`Self::get`], for a table: where it is frozen, it has the type asked for by
-    /// [`Self::frozen_as`].
+    /// [`Self::frozen_as`], or is in blocks, as which it is stored: [`rows_of_table`] reads both.
     pub(crate) fn get_table(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
         let weights = self.frozen_type()?;
+        if let Some(blocks) = self.stored_blocks(name, shape)? {
+            return Ok(blocks);
+        }
         self.get_as(name, shape, init, |tensor| weights.of(tensor, false))
     }
 
     /// As [`Self::get_table`], for the weight `[out, in]` of a map.
     pub(crate) fn get_map(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
         let weights = self.frozen_type()?;
+        if let Some(blocks) = self.stored_blocks(name, shape)? {
+            return Ok(blocks);
+        }
         self.get_as(name, shape, init, |tensor| weights.of(tensor, true))
     }
 
@@ -334,6 +347,9 @@ impl ParameterStore {
     /// Where it is frozen, it lies so in memory, which products with few rows read in one go.
     pub(crate) fn get_turned(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
         let weights = self.frozen_type()?;
+        if let Some(blocks) = self.stored_blocks(name, shape)? {
+            return Ok(blocks);
+        }
         if self.is_trainable(name) || matches!(self.missing, Missing::Describe) {
             return Ok(self.get(name, shape, init)?.t()?);
         }
@@ -366,14 +382,7 @@ impl ParameterStore {
                         found: tensor.dtype().as_str().to_owned(),
                     });
                 }
-                if tensor.dims() != shape {
-                    return Err(Error::TensorShape {
-                        file: self.origin.clone(),
-                        name: name.to_owned(),
-                        expected: shape.to_vec(),
-                        found: tensor.dims().to_vec(),
-                    });
-                }
+                self.check_shape(name, tensor.dims().to_vec(), shape)?;
                 tensor
             }
             (None, Missing::Draw(seed)) => draw(seed, name, shape, init)?,

@@ -48,6 +48,7 @@ mod flamingo;
 mod fused;
 mod gated_xattn;
 mod generate;
+mod gguf;
 mod import;
 mod init;
 mod inputs;
@@ -92,8 +93,8 @@ pub use import::{
 pub use init::{Group, ParameterStore};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
 pub use language::{
-    Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, LoraConfig, LoraTarget,
-    Positions,
+    Biases, Decoder, Family, GgufLanguage, LanguageConfig, LanguageModel, LayerCache, LoraConfig,
+    LoraTarget, Positions,
 };
 pub use loss::cross_entropy;
 pub use memory::keep_freed_memory;

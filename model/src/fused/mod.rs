@@ -41,7 +41,7 @@ use rayon::prelude::*;
 
 pub(crate) use affine::{Affine, FeedForward, Map, Norm};
 pub(crate) use attention::Attention;
-pub(crate) use block::{Blocks, row_bytes};
+pub(crate) use block::{Blocks, Widened, row_bytes};
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use frozen::{FrozenAffine, FrozenProduct};
 pub(crate) use gelu::Gelu;

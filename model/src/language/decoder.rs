@@ -8,7 +8,7 @@ use super::names::Names;
 use super::positions::{Distances, Turn, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
 use crate::compute::Compute;
-use crate::init::{Init, ParameterStore};
+use crate::init::{Init, ParameterStore, rows_of_table};
 use crate::linear::Linear;
 use crate::ops::RowNorm;
 use crate::{Error, Result, fused, plain};
@@ -188,9 +188,7 @@ impl Decoder {
             .collect();
         let count = ids.len();
         let ids = Tensor::from_vec(ids, count, table.device())?;
-        let found = table
-            .index_select(&ids, 0)?
-            .to_dtype(self.compute.dtype())?;
+        let found = rows_of_table(table, &ids, self.compute.dtype())?;
         Ok(found.reshape((rows, positions.count, self.config.width))?)
     }
 }
@@ -235,8 +233,7 @@ impl LanguageModel for Decoder {
             });
         }
         let tokens = tokens.flatten_all()?.to_device(self.compute.device())?;
-        let rows = self.embeddings.index_select(&tokens, 0)?;
-        let rows = rows.to_dtype(self.compute.dtype())?;
+        let rows = rows_of_table(&self.embeddings, &tokens, self.compute.dtype())?;
         let mut hidden = rows.reshape((batch, length, ()))?;
         if let Some([inwards, _]) = &self.embedding_maps {
             hidden = inwards.forward(&hidden)?;
