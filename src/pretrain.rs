@@ -165,6 +165,7 @@ impl InTraining for ContrastiveTrainer {
 /// directory holds a run of another configuration, or the disk refuses.
 pub fn pretrain(options: &PretrainOptions, stop: &watch::Receiver<bool>) -> Result<PretrainResult> {
     let mut file = options.file.clone();
+    let compute = Compute::new(options.device, file.run.precision)?;
     file.held_out.check()?;
     let datasets = datasets(&file.loader, &file.datasets, options.data.as_deref())?;
     let several = datasets
@@ -191,7 +192,6 @@ pub fn pretrain(options: &PretrainOptions, stop: &watch::Receiver<bool>) -> Resu
         every: file.run.keep_every,
     };
     let run = RunDirectory::open(&options.out, &settings, &tokenizer_bytes, keep, true)?;
-    let compute = Compute::new(options.device, file.run.precision)?;
     let (mut trainer, state) = match run.newest_checkpoint(true, &compute)? {
         Some((trainer, state)) => (trainer, Some(state)),
         None => {

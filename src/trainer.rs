@@ -91,6 +91,7 @@ pub struct TrainResult {
 pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<TrainResult> {
     let launch = &options.launch;
     let mut file = options.file.clone();
+    let compute = Compute::new(options.device, file.run.precision)?;
     file.loader.share = launch.share();
     file.loader.part = file.run.trained_part()?;
     let datasets = datasets(&file.loader, &file.datasets, options.data.as_deref())?;
@@ -110,7 +111,6 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
     };
     let is_first = launch.is_first();
     let run = RunDirectory::open(&options.out, &settings, &tokenizer_bytes, keep, is_first)?;
-    let compute = Compute::new(options.device, file.run.precision)?;
     let (mut trainer, state) = match run.newest_checkpoint(is_first, &compute)? {
         Some((trainer, state)) => (trainer, Some(state)),
         None => (first_trainer(&file, &tokenizer, &compute)?, None),
