@@ -17,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::compute::Compute;
 use crate::language::GgufLanguage;
 use crate::tensor_file::{is_safetensors, map_safetensors};
 use crate::torch::read_torch;
@@ -124,6 +125,7 @@ pub struct ParameterStore {
     language: Option<Arc<GgufLanguage>>,
     missing: Missing,
     frozen_as: WeightType,
+    compute: Compute,
     trainable: Vec<Group>,
     /// Where the tensors came from, for messages.
     origin: String,
@@ -186,6 +188,35 @@ impl ParameterStore {
         self
     }
 
+    /// Parameters are handed out where `compute` computes. Under [`Precision::Bf16`](crate::Precision)
+    /// matrices that are not trained are held in that type, whatever [`Self::frozen_as`] says.
+    #[must_use]
+    pub fn on(mut self, compute: &Compute) -> Self {
+        self.compute = compute.clone();
+        self
+    }
+
+    /// Where models built from it compute.
+    pub(crate) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// How matrices that are not trained are held.
+    fn frozen_type(&self) -> Result<WeightType> {
+        if self.compute.is_ours() {
+            return Ok(self.frozen_as);
+        }
+        match self.frozen_as {
+            WeightType::Int8 => Err(Error::Setting {
+                setting: "weights".to_owned(),
+                found: "int8".to_owned(),
+                must: "such weights are for f32 on the CPU: take bf16".to_owned(),
+            }),
+            _ if self.compute.dtype() == DType::BF16 => Ok(WeightType::Bf16),
+            other => Ok(other),
+        }
+    }
+
     /// Matrices that are not trained are held in this type; norms, biases and all else as f32.
     #[must_use]
     pub fn frozen_as(mut self, frozen_as: WeightType) -> Self {
@@ -235,6 +266,29 @@ impl ParameterStore {
         Ok(())
     }
 
+    /// Checks that no parameter of a trained group was rounded because of the type that is computed in:
+    /// steps smaller than its last digit would be taken from the wrong place.
+    pub(crate) fn check_unrounded(&self) -> Result<()> {
+        if self.compute.dtype() != DType::BF16 {
+            return Ok(());
+        }
+        let rounded = self.tensors.iter().find(|(name, tensor)| {
+            self.is_trainable(name) && !matches!(tensor.dtype(), DType::F32 | DType::F64)
+        });
+        let Some((name, tensor)) = rounded else {
+            return Ok(());
+        };
+        Err(Error::Setting {
+            setting: "train.trainable".to_owned(),
+            found: Group::of(name).name().to_owned(),
+            must: format!(
+                "`{name}` was rounded to {} when the model was built: name the groups that are \
+                 trained then, by ParameterStore::trainable",
+                tensor.dtype().as_str()
+            ),
+        })
+    }
+
     /// Parameters that are missing are drawn from `seed`, so that new layers can be put into a
     /// trained model.
     #[must_use]
@@ -262,6 +316,7 @@ impl ParameterStore {
             language: None,
             missing,
             frozen_as: WeightType::F32,
+            compute: Compute::default(),
             trainable: Vec::new(),
             origin,
             handed_out: BTreeMap::new(),
@@ -269,7 +324,7 @@ impl ParameterStore {
         }
     }
 
-    /// The parameter `name`, f32 on the CPU, as a variable where its group is trained.
+    /// The parameter `name`, f32, as a variable where its group is trained.
     pub(crate) fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
         self.get_as(name, shape, init, |tensor| {
             WeightType::F32.of(tensor, false)
@@ -279,29 +334,29 @@ impl ParameterStore {
     /// As [`Self::get`], for a table: where it is frozen, it has the type asked for by
     /// [`Self::frozen_as`], or is in blocks, as which it is stored: [`rows_of_table`] reads both.
     pub(crate) fn get_table(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let weights = self.frozen_type()?;
         if let Some(blocks) = self.stored_blocks(name, shape)? {
             return Ok(blocks);
         }
-        let weights = self.frozen_as;
         self.get_as(name, shape, init, |tensor| weights.of(tensor, false))
     }
 
     /// As [`Self::get_table`], for the weight `[out, in]` of a map.
     pub(crate) fn get_map(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let weights = self.frozen_type()?;
         if let Some(blocks) = self.stored_blocks(name, shape)? {
             return Ok(blocks);
         }
-        let weights = self.frozen_as;
         self.get_as(name, shape, init, |tensor| weights.of(tensor, true))
     }
 
     /// As [`Self::get_map`], for a weight that is stored as `[in, out]`: it is given as `[out, in]`.
     /// Where it is frozen, it lies so in memory, which products with few rows read in one go.
     pub(crate) fn get_turned(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        let weights = self.frozen_type()?;
         if let Some(blocks) = self.stored_blocks(name, shape)? {
             return Ok(blocks);
         }
-        let weights = self.frozen_as;
         if self.is_trainable(name) || matches!(self.missing, Missing::Describe) {
             return Ok(self.get(name, shape, init)?.t()?);
         }
@@ -348,12 +403,15 @@ impl ParameterStore {
                 });
             }
         };
+        let device = self.compute.device();
         let tensor = if is_trainable {
+            let found = found.to_device(device)?;
             let variable = Var::from_tensor(&found.to_dtype(DType::F32)?)?;
             self.variables.insert(name.to_owned(), variable.clone());
             variable.as_tensor().clone()
         } else {
-            frozen(&found)?.detach()
+            // Rounded first: half as much goes to the device.
+            frozen(&found)?.to_device(device)?.detach()
         };
         self.handed_out.insert(name.to_owned(), tensor.clone());
         Ok(tensor)
@@ -451,6 +509,27 @@ mod tests {
             let message = store(last).check_finite().unwrap_err().to_string();
             assert!(message.contains("tensor `w`"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_is_trained_is_not_rounded_to_the_type_computed_in() {
+        let name = "perceiver.layers.0.0.to_q.weight";
+        let handed_out = |trainable: &[Group]| {
+            let store = ParameterStore::seeded(1).on(&Compute::in_type(DType::BF16));
+            let mut store = store.trainable(trainable);
+            store.get_map(name, &[2, 2], Init::Ones).unwrap();
+            let (tensors, _) = store.into_parts();
+            ParameterStore::from_tensors(tensors, "model")
+                .on(&Compute::in_type(DType::BF16))
+                .trainable(&[Group::Resampler])
+        };
+        assert!(handed_out(&[Group::Resampler]).check_unrounded().is_ok());
+        let refused = handed_out(&[]).check_unrounded().unwrap_err();
+        let message = refused.to_string();
+        assert!(
+            message.contains(name) && message.contains("bf16"),
+            "{message}"
+        );
     }
 
     #[test]

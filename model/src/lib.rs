@@ -39,6 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod compute;
 mod config;
 mod config_json;
 mod contrastive;
@@ -59,6 +60,7 @@ mod low_rank;
 mod media;
 mod memory;
 mod ops;
+mod plain;
 mod preprocess;
 mod recomputed;
 mod resampler;
@@ -69,6 +71,7 @@ pub mod train;
 mod vision;
 mod weight_type;
 
+pub use compute::{Compute, DeviceName, Precision};
 pub use config::{
     Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
     VisionConfig,

@@ -10,8 +10,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use m3w_model::train::Trainer;
 use m3w_model::{
-    Assembled, Config, Error, Flamingo, GgufLanguage, Inputs, LanguageConfig, ParameterStore,
-    Published, SpecialTokens, WeightType, assemble,
+    Assembled, Compute, Config, Error, Flamingo, GgufLanguage, Inputs, LanguageConfig,
+    ParameterStore, Published, SpecialTokens, WeightType, assemble,
 };
 
 const SPECIAL: SpecialTokens = SpecialTokens {
@@ -211,7 +211,7 @@ fn a_language_model_in_a_file_stays_there() {
     let loaded = Flamingo::load(&place).unwrap();
     assert_eq!(scores(&loaded), scores(&model));
     // Its maps are Q8_0, and stay so.
-    let eight = Flamingo::load_as(&place, WeightType::Int8).unwrap();
+    let eight = Flamingo::load_as(&place, WeightType::Int8, &Compute::default()).unwrap();
     let name = "lang_encoder.transformer.blocks.1.decoder_layer.ffn.up_proj.weight";
     assert_eq!(eight.parameters()[name].dtype(), DType::U8);
     assert_eq!(eight.parameters()[name].dims(), [128, 34]);

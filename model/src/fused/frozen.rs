@@ -1,11 +1,11 @@
 //! Products with weights that are not trained.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::contiguous;
 use super::finish::Finish;
 use super::product::product;
+use super::slopes::{by_rows, turned_product};
 use super::weight::Weight;
 
 /// `x * W^T` for rows `[M, in]` and a frozen weight `[out, in]` of 32 or 16 bits, or in blocks of 8,
@@ -25,20 +25,13 @@ pub(super) fn stored_product(
     let (count, inputs) = rows_layout.shape().dims2()?;
     let (outputs, _) = weight_layout.shape().dims2()?;
     let shape = Shape::from((count, outputs));
+    let (rows, weight) = ((rows, rows_layout), (weight, weight_layout));
     if !weight_layout.is_contiguous() {
-        let CpuStorage::F32(_) = weight else {
-            bail!("{name} needs a contiguous weight");
-        };
-        let turned = weight_layout.transpose(0, 1)?;
-        let product = rows.matmul(weight, (1, count, outputs, inputs), rows_layout, &turned)?;
-        let CpuStorage::F32(mut product) = product else {
-            bail!("{name} needs f32");
-        };
-        finish.in_place(&mut product, outputs);
+        let product = turned_product(rows, weight, finish, name)?;
         return Ok((CpuStorage::F32(product), shape));
     }
-    let rows = contiguous(rows, rows_layout, name)?;
-    let product = match Weight::new((weight, weight_layout), inputs, name)? {
+    let rows = contiguous(rows.0, rows.1, name)?;
+    let product = match Weight::new(weight, inputs, name)? {
         Weight::F32(weight) => product(rows, weight, inputs, finish),
         Weight::Bf16(weight) => product(rows, weight, inputs, finish),
         Weight::Blocks(weight) => product(rows, weight, inputs, finish),
@@ -69,17 +62,8 @@ impl CustomOp2 for FrozenProduct {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let weight = wide_weight(weight)?;
-        Ok((Some(gradient.matmul(&weight)?), None))
+        Ok((Some(by_rows(gradient, weight)?), None))
     }
-}
-
-/// A frozen weight for the gradient of what it was multiplied with.
-fn wide_weight(weight: &Tensor) -> Result<Tensor> {
-    if weight.dtype() == DType::U8 {
-        bail!("a model whose weights are of 8 bits cannot be trained");
-    }
-    weight.detach().to_dtype(DType::F32)
 }
 
 /// `x * W^T + b` for rows `[M, in]`, a frozen weight `[out, in]` and a frozen bias `[out]`,
@@ -113,7 +97,6 @@ impl CustomOp3 for FrozenAffine {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let weight = wide_weight(weight)?;
-        Ok((Some(gradient.matmul(&weight)?), None, None))
+        Ok((Some(by_rows(gradient, weight)?), None, None))
     }
 }

@@ -8,6 +8,7 @@
 //! [`Affine`], [`FeedForward`] and [`Join`] have no backward pass: they take several steps together
 //! where nothing has a gradient.
 
+mod across;
 mod affine;
 mod attention;
 mod attention_bias;
@@ -27,13 +28,15 @@ mod output;
 mod panels;
 mod product;
 mod self_gate;
+mod slopes;
 mod softmax;
 mod tile;
+mod trained;
 mod turn;
 mod vectors;
 mod weight;
 
-use candle_core::{CpuStorage, Layout, Result, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 pub(crate) use affine::{Affine, FeedForward, Map, Norm};
@@ -47,7 +50,13 @@ pub(crate) use norm::{FrozenNorm, Normalize};
 pub(crate) use product::takes_tiles;
 pub(crate) use self_gate::SelfGate;
 pub(crate) use softmax::BiasedSoftmax;
+pub(crate) use trained::TrainedProduct;
 pub(crate) use turn::Turn;
+
+/// Whether these operations take a tensor; all others are for [`crate::plain`].
+pub(crate) fn takes(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
 
 /// Rows worked through by one task: enough to outweigh handing it out.
 const ROWS_PER_TASK: usize = 16;

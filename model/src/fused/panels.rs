@@ -104,6 +104,29 @@ impl Panels {
         unsafe { Self::filled(count, inputs, fill) }
     }
 
+    /// Those of the columns of a matrix `[in, M]`, which are rows of it turned. In a row of that the numbers
+    /// lie as in a panel.
+    pub(super) fn of_columns(values: &[f32], columns: usize) -> Self {
+        let inputs = values.len() / columns;
+        let fill = |start: usize, places: &mut [MaybeUninit<Line>], _: &mut Vec<f32>| {
+            let columns_here = start..columns.min(start + PANEL_ROWS);
+            let places = places.chunks_exact_mut(lines_of(columns_here.len()));
+            for (row, places) in values.chunks_exact(columns).zip(places) {
+                let parts = row[columns_here.clone()].chunks(WIDTH);
+                for (place, numbers) in places.iter_mut().zip(parts) {
+                    let mut line = Line::ZERO;
+                    match numbers.first_chunk() {
+                        Some(numbers) => line.0 = *numbers,
+                        None => take_part(&mut line, numbers),
+                    }
+                    place.write(line);
+                }
+            }
+        };
+        // SAFETY: there are as many rows as inputs, and as many parts of each as lines.
+        unsafe { Self::filled(columns, inputs, fill) }
+    }
+
     /// Panels for rows `[M, in]`; `write` gets the number of a panel's first row, its lines, and memory
     /// that it may use.
     ///

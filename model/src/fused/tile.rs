@@ -12,8 +12,8 @@ use super::vectors::{Bits256, Bits512};
 use super::vectors::{Vector, WIDTH};
 
 /// Outputs of a tile on 512 bits, and on 256.
-const WIDE_COLUMNS: usize = 8;
-const COLUMNS: usize = 6;
+pub(super) const WIDE_COLUMNS: usize = 8;
+pub(super) const COLUMNS: usize = 6;
 
 /// Inputs taken before a tile's sums go back to memory: what lies between the reads of a panel's numbers
 /// by two tiles must fit into a cache.
@@ -26,6 +26,16 @@ pub(super) fn has_tiles() -> bool {
     {
         is_x86_feature_detected!("avx512f")
             || (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Whether tiles have [`WIDE_COLUMNS`] outputs.
+pub(super) fn is_wide() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512f")
     }
     #[cfg(not(target_arch = "x86_64"))]
     false
@@ -52,7 +62,11 @@ pub(super) fn sums(sums: &mut [Line], panel: Panel<'_>, weight: Matrix<'_>) {
     }
 }
 
-fn add_sums(
+/// As [`sums`], of the `lines` of some inputs of a panel, added to what is there where others came before.
+///
+/// # Panics
+/// As [`sums`].
+pub(super) fn add_sums(
     sums: &mut [Line],
     lines: &[Line],
     per_input: usize,

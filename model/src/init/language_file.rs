@@ -40,7 +40,7 @@ impl ParameterStore {
     /// The parameter `name`, `[out, in]`, as blocks of 8 bits, if it is frozen, to be held so, and stored
     /// so; else `None`. `shape` is that of its own name.
     pub(super) fn stored_blocks(&mut self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
-        let is_held = self.frozen_as == WeightType::Int8 && !self.is_trainable(name);
+        let is_held = self.frozen_type()? == WeightType::Int8 && !self.is_trainable(name);
         let Some(language) = self.language.as_ref().filter(|_| is_held) else {
             return Ok(None);
         };
@@ -83,13 +83,14 @@ impl ParameterStore {
     }
 }
 
-/// Rows `ids` [N] of a table `[rows, width]` that a [`ParameterStore`] gave, `[N, width]` f32.
-pub(crate) fn rows_of_table(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
+/// Rows `ids` [N] of a table `[rows, width]` that a [`ParameterStore`] gave, `[N, width]` of this type.
+pub(crate) fn rows_of_table(table: &Tensor, ids: &Tensor, dtype: DType) -> Result<Tensor> {
     let rows = table.index_select(ids, 0)?;
-    Ok(match rows.dtype() {
+    let rows = match rows.dtype() {
         DType::U8 => rows.apply_op1_no_bwd(&Widened)?,
-        _ => rows.to_dtype(DType::F32)?,
-    })
+        _ => rows,
+    };
+    Ok(rows.to_dtype(dtype)?)
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! The decoder-only transformer of every family: embeddings, layers, a norm, an output table.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::config::{Family, LanguageConfig};
 use super::layer::{Layer, Norm};
 use super::names::Names;
-use super::positions::{Distances, alibi_slopes};
+use super::positions::{Distances, Turn, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
-use crate::fused::Turn;
+use crate::compute::Compute;
 use crate::init::{Init, ParameterStore, rows_of_table};
 use crate::linear::Linear;
 use crate::ops::RowNorm;
-use crate::{Error, Result};
+use crate::{Error, Result, fused, plain};
 
 /// Deviation of the first embeddings (Radford et al. 2019, released code).
 const EMBEDDING_DEVIATION: f64 = 0.02;
@@ -19,6 +19,7 @@ const EMBEDDING_DEVIATION: f64 = 0.02;
 /// The decoder.
 pub struct Decoder {
     config: LanguageConfig,
+    compute: Compute,
     embeddings: Tensor,
     /// A table of learnt positions, and the row of the first one.
     positions: Option<(Tensor, usize)>,
@@ -98,6 +99,7 @@ impl Decoder {
             .unwrap_or_default();
         Ok(Self {
             config: config.clone(),
+            compute: parameters.compute().clone(),
             embeddings,
             positions,
             embedding_maps,
@@ -121,10 +123,10 @@ impl Decoder {
     /// The turn of queries and keys at positions `start .. start + count`: channels `i` and
     /// `i + half` of a head, or in GPT-J `2 i` and `2 i + 1`, turn together by
     /// `position * base^(-i / half)`.
-    fn turn(&self, start: usize, count: usize) -> Option<Turn> {
+    fn turn(&self, start: usize, count: usize) -> Result<Option<Turn>> {
         let channels = self.config.turning_channels();
         if channels == 0 {
-            return None;
+            return Ok(None);
         }
         let stretch = self.config.rotary_stretch.unwrap_or(1.0);
         let rates: Vec<f64> = (0..channels / 2)
@@ -150,13 +152,23 @@ impl Decoder {
         let (sines, cosines): (Vec<f32>, Vec<f32>) = angles
             .map(|angle| (angle.sin() as f32, angle.cos() as f32))
             .unzip();
-        Some(Turn {
-            cosines: cosines.into(),
-            sines: sines.into(),
-            half: channels / 2,
-            is_interleaved: self.config.family == Family::GptJ,
-            is_inverse: false,
-        })
+        let half = channels / 2;
+        let is_interleaved = self.config.family == Family::GptJ;
+        if self.compute.is_ours() {
+            return Ok(Some(Turn::Fused(fused::Turn {
+                cosines: cosines.into(),
+                sines: sines.into(),
+                half,
+                is_interleaved,
+                is_inverse: false,
+            })));
+        }
+        let device = self.compute.device();
+        Ok(Some(Turn::Plain(plain::Turn {
+            cosines: Tensor::from_vec(cosines, (count, half), device)?,
+            sines: Tensor::from_vec(sines, (count, half), device)?,
+            is_interleaved,
+        })))
     }
 
     /// Rows of the table of learnt positions for tokens `[B, T]`, `[B, T, width]`.
@@ -175,8 +187,8 @@ impl Decoder {
             })
             .collect();
         let count = ids.len();
-        let ids = Tensor::from_vec(ids, count, &Device::Cpu)?;
-        let found = rows_of_table(table, &ids)?;
+        let ids = Tensor::from_vec(ids, count, table.device())?;
+        let found = rows_of_table(table, &ids, self.compute.dtype())?;
         Ok(found.reshape((rows, positions.count, self.config.width))?)
     }
 }
@@ -199,10 +211,12 @@ impl LanguageModel for Decoder {
                 found: (start + count).to_string(),
             });
         }
-        let mut positions = Positions::new(start, count, padding, &self.slopes)?;
-        positions.turn = self.turn(start, count);
+        let device = self.compute.device();
+        let mut positions = Positions::new(start, count, padding, &self.slopes, device)?;
+        positions.turn = self.turn(start, count)?;
         if self.config.relative_positions {
-            positions.distances = Some(Distances::new(start, count, self.config.width)?);
+            let width = self.config.width;
+            positions.distances = Some(Distances::new(start, count, width, device)?);
         }
         Ok(positions)
     }
@@ -218,7 +232,8 @@ impl LanguageModel for Decoder {
                 found: format!("id {largest}: use the tokenizer the model was trained with"),
             });
         }
-        let rows = rows_of_table(&self.embeddings, &tokens.flatten_all()?)?;
+        let tokens = tokens.flatten_all()?.to_device(self.compute.device())?;
+        let rows = rows_of_table(&self.embeddings, &tokens, self.compute.dtype())?;
         let mut hidden = rows.reshape((batch, length, ()))?;
         if let Some([inwards, _]) = &self.embedding_maps {
             hidden = inwards.forward(&hidden)?;
@@ -248,6 +263,6 @@ impl LanguageModel for Decoder {
         if let Some([_, outwards]) = &self.embedding_maps {
             hidden = outwards.forward(&hidden)?;
         }
-        self.output.forward(&hidden)
+        Ok(self.output.forward(&hidden)?.to_dtype(DType::F32)?)
     }
 }

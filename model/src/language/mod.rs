@@ -58,7 +58,7 @@ pub trait LanguageModel: Send + Sync {
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor>;
 
-    /// The last layer's output `[.., width]` to scores over the vocabulary `[.., V]`.
+    /// The last layer's output `[.., width]` to scores over the vocabulary `[.., V]` f32.
     ///
     /// # Errors
     /// The width does not fit.
