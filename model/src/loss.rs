@@ -14,7 +14,11 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
         // A batch without a target is data, not a fault: it teaches nothing.
         return Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?);
     }
+    Ok(token_losses(logits, targets)?.mean_all()?)
+}
+
+/// Cross entropies, in nats, of `targets` under scores `[T, V]`, `[T]`.
+pub(crate) fn token_losses(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let targets = Tensor::from_slice(targets, targets.len(), &Device::Cpu)?;
-    let losses = logits.contiguous()?.apply_op2(&targets, CrossEntropy)?;
-    Ok(losses.mean_all()?)
+    Ok(logits.contiguous()?.apply_op2(&targets, CrossEntropy)?)
 }

@@ -156,13 +156,19 @@ impl Panels {
         }
     }
 
-    /// Panels for rows `[M, in]` that `fill` writes.
+    /// Panels for rows `[M, in]` that `fill` writes, in memory that may have been something else.
     ///
     /// # Safety
     /// `fill` writes each number.
-    pub(super) unsafe fn made(rows: usize, inputs: usize, fill: impl FnOnce(&Places)) -> Self {
+    pub(super) unsafe fn made(
+        mut lines: Vec<Line>,
+        rows: usize,
+        inputs: usize,
+        fill: impl FnOnce(&Places),
+    ) -> Self {
         let total = lines_of(rows) * inputs;
-        let mut lines: Vec<Line> = Vec::with_capacity(total);
+        lines.clear();
+        lines.reserve_exact(total);
         fill(&Places {
             start: lines.as_mut_ptr(),
             rows,
@@ -175,6 +181,35 @@ impl Panels {
             rows,
             inputs,
         }
+    }
+
+    /// All lines, panel by panel.
+    pub(super) fn lines_mut(&mut self) -> &mut [Line] {
+        &mut self.lines
+    }
+
+    /// The memory, for other panels.
+    pub(super) fn into_lines(self) -> Vec<Line> {
+        self.lines
+    }
+
+    /// The number of this row and input.
+    pub(super) fn number(&self, row: usize, input: usize) -> f32 {
+        let (line, lane) = self.place(row, input);
+        self.lines[line].0[lane]
+    }
+
+    pub(super) fn number_mut(&mut self, row: usize, input: usize) -> &mut f32 {
+        let (line, lane) = self.place(row, input);
+        &mut self.lines[line].0[lane]
+    }
+
+    /// The line and the number of it where this row and input stand.
+    fn place(&self, row: usize, input: usize) -> (usize, usize) {
+        let (index, row) = (row / PANEL_ROWS, row % PANEL_ROWS);
+        let per_input = lines_of(PANEL_ROWS.min(self.rows - index * PANEL_ROWS));
+        let first = index * MOST_LINES * self.inputs;
+        (first + input * per_input + row / WIDTH, row % WIDTH)
     }
 
     pub(super) fn rows(&self) -> usize {

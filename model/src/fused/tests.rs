@@ -1,6 +1,7 @@
 //! Each operation against the same function composed of candle's elementary ones, whose gradients
 //! candle knows.
 
+use candle_core::backprop::GradStore;
 use candle_core::{D, Device, Tensor, Var};
 
 use super::*;
@@ -164,6 +165,131 @@ fn a_target_outside_the_scores_is_an_error() {
     let targets = Tensor::new(&[8_u32], &Device::Cpu).unwrap();
     let result = numbers(1, 8, 0.0).apply_op2(&targets, CrossEntropy);
     assert!(result.unwrap_err().to_string().contains("target 8"));
+}
+
+/// Losses and gradients, of hidden states and of rows of the table, of tokens of which some are scored by
+/// rows that are trained.
+fn assert_head(count: usize, vocabulary: usize) {
+    let width = 20;
+    let (hidden, table) = (numbers(count, width, 0.2), numbers(vocabulary, width, 0.7));
+    let targets: Vec<u32> = (0..count).map(|at| (at * 5 % vocabulary) as u32).collect();
+    let ids = [1_u32, 6];
+    let indices = Tensor::new(&ids, &Device::Cpu).unwrap();
+    let rows = Var::from_tensor(&table.index_select(&indices, 0).unwrap()).unwrap();
+    let frozen = table.as_detached_tensor();
+    let head = || Head::new(&targets, &ids.into(), true);
+    let found = hidden.apply_op3(&frozen, &rows, head()).unwrap();
+    let scores = hidden.matmul(&table.t().unwrap()).unwrap();
+    let expected = crate::loss::token_losses(&scores, &targets).unwrap();
+    let close = |what: &str, found: &Tensor, expected: &Tensor| {
+        let apart = (found - expected)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap();
+        let apart = apart.to_scalar::<f32>().unwrap();
+        assert!(apart < 1e-4, "{what}: {apart}");
+    };
+    close("losses", &found, &expected);
+    let uneven = numbers(1, count, 0.4).flatten_all().unwrap();
+    let gradients = |losses: &Tensor| (losses * &uneven).unwrap().sum_all().unwrap().backward();
+    let (found, expected) = (gradients(&found).unwrap(), gradients(&expected).unwrap());
+    let of_hidden = |gradients: &GradStore| gradients.get(&hidden).unwrap().clone();
+    close("hidden", &of_hidden(&found), &of_hidden(&expected));
+    let of_table = expected
+        .get(&table)
+        .unwrap()
+        .index_select(&indices, 0)
+        .unwrap();
+    close("rows", found.get(&rows).unwrap(), &of_table);
+    let alone = hidden.apply_op2(&frozen, head()).unwrap();
+    close(
+        "hidden alone",
+        &of_hidden(&gradients(&alone).unwrap()),
+        &of_hidden(&expected),
+    );
+}
+
+#[test]
+fn losses_without_all_scores_are_those_with_them() {
+    // Few tokens; several panels, the last of them not full, and more scores than a task has.
+    assert_head(3, 30);
+    assert_head(130, 1100);
+}
+
+#[test]
+fn trained_rows_are_looked_up_in_their_table_and_alone_have_a_gradient() {
+    let table = numbers(5, 3, 0.1).as_detached_tensor();
+    let indices = Tensor::new(&[4_u32, 1], &Device::Cpu).unwrap();
+    let rows = Var::from_tensor(&table.index_select(&indices, 0).unwrap()).unwrap();
+    let tokens = [1_u32, 0, 4, 1];
+    let lookup = TrainedRows {
+        tokens: tokens.to_vec(),
+        ids: [4, 1].into(),
+    };
+    let found = table.apply_op2(&rows, lookup).unwrap();
+    let indices = Tensor::new(&tokens, &Device::Cpu).unwrap();
+    assert_close("rows", &found, &table.index_select(&indices, 0).unwrap());
+    let weights = numbers(4, 3, 0.4).as_detached_tensor();
+    let gradients = (found * &weights)
+        .unwrap()
+        .sum_all()
+        .unwrap()
+        .backward()
+        .unwrap();
+    let of = |row: usize| weights.get(row).unwrap();
+    let expected = Tensor::stack(&[of(2), (of(0) + of(3)).unwrap()], 0).unwrap();
+    assert_close("gradient", gradients.get(&rows).unwrap(), &expected);
+}
+
+#[test]
+fn a_trained_product_agrees_with_the_composed_one() {
+    for (count, is_turned) in [(3, false), (60, false), (3, true), (60, true)] {
+        let (rows, weight) = (numbers(count, 70, 0.5), numbers(110, 70, 0.8));
+        let turned = Var::from_tensor(&weight.t().unwrap().contiguous().unwrap()).unwrap();
+        let weight = if is_turned { &turned } else { &weight };
+        let of = |weight: &Tensor| {
+            if is_turned {
+                weight.t().unwrap()
+            } else {
+                weight.clone()
+            }
+        };
+        let found = rows.apply_op2(&of(weight), TrainedProduct).unwrap();
+        let expected = rows.matmul(&of(weight).t().unwrap()).unwrap();
+        let uneven = numbers(count, 110, 0.4).as_detached_tensor();
+        let gradients = |product: &Tensor| {
+            (product * &uneven)
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .backward()
+                .unwrap()
+        };
+        let close = |what: &str, found: &Tensor, expected: &Tensor| {
+            let apart = (found - expected)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap();
+            let apart = apart.to_scalar::<f32>().unwrap();
+            assert!(
+                apart < 1e-3,
+                "{what} of {count}, turned {is_turned}: {apart}"
+            );
+        };
+        close("product", &found, &expected);
+        let (found, expected) = (gradients(&found), gradients(&expected));
+        for var in [&rows, weight] {
+            close(
+                "gradient",
+                found.get(var).unwrap(),
+                expected.get(var).unwrap(),
+            );
+        }
+    }
 }
 
 #[test]

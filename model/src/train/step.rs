@@ -30,7 +30,7 @@ pub(crate) type Gradients = BTreeMap<String, Vec<f32>>;
 /// A model in training.
 ///
 /// Memory: the model once, two numbers of optimiser state for each trained one, one gradient for
-/// each trained number, and the graph of one batch at a time; with gradient checkpointing the graph holds one number for
+/// each trained number (of embeddings trained beside a frozen language model, of two rows), and the graph of one batch at a time; with gradient checkpointing the graph holds one number for
 /// each channel of a token in each layer of the language model, and all of them in one layer.
 pub struct Trainer {
     pub(super) model: Flamingo,
@@ -112,7 +112,11 @@ impl Trainer {
     /// The inputs do not fit the model.
     pub fn loss(&self, inputs: &Inputs) -> Result<f64> {
         // The graph is freed as deep as it was built.
-        on_deep_stack(|| Ok(f64::from(self.model.loss(inputs)?.to_scalar::<f32>()?)))
+        on_deep_stack(|| {
+            Ok(f64::from(
+                self.model.loss_alone(inputs)?.to_scalar::<f32>()?,
+            ))
+        })
     }
 
     /// The model as it is now, to run it: nothing that it computes keeps a graph. Weights of
@@ -179,6 +183,7 @@ impl Trainer {
                 .update(variables, &gradients, update, |name, rank| {
                     weight_decay(name, rank, config)
                 })?;
+            self.model.write_trained_rows()?;
         }
         self.steps += 1;
         Ok(StepReport {
@@ -290,7 +295,8 @@ impl Trainer {
         let mut values: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
         let is_row_only = Group::of(name) == Group::Embeddings
             && !self.config.trainable.contains(&Group::Language);
-        if is_row_only {
+        let table = self.model.parameters().get(name);
+        if is_row_only && table.is_some_and(|table| table.dims() == gradient.dims()) {
             let special = self.model.special_tokens();
             let width = gradient.dim(1)?;
             for (row, values) in values.chunks_mut(width).enumerate() {
