@@ -14,6 +14,7 @@ mod audit;
 mod build;
 mod card;
 mod chat;
+mod compute;
 mod crawl;
 mod dedup;
 mod demo;

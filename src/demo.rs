@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use m3w_crawler::Archives;
 use m3w_document::{Image, TextRole};
-use m3w_model::GenerateOptions;
+use m3w_model::{DeviceName, GenerateOptions};
 use m3w_shards::{DocumentReader, ExportFormat, Manifest, export};
 use tokio::sync::watch;
 
@@ -162,6 +162,7 @@ pub fn train_tiny(
         })
         .into();
     let options = TrainOptions {
+        device: DeviceName::Cpu,
         file,
         data: None,
         out: out.join("run"),

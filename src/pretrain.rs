@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
-use m3w_model::{ContrastiveConfig, ContrastiveTrainer, Pairs, PretrainConfig, Retrieval};
+use m3w_model::{
+    Compute, ContrastiveConfig, ContrastiveTrainer, DeviceName, Pairs, Precision, PretrainConfig,
+    Retrieval,
+};
 use m3w_shards::{
     Batch, LoaderConfig, Mixture, Schedule, SpecialIds, WeightedBatch, write_atomically,
 };
@@ -19,7 +22,7 @@ use crate::build::Stopped;
 use crate::progress::Progress;
 use crate::run_directory::{InTraining, Keep, RunDirectory, RunSettings};
 use crate::step_lines::StepLines;
-use crate::trainer::{DatasetConfig, datasets, first_and_last, tokenizer_of};
+use crate::trainer::{DatasetConfig, datasets, first_and_last, is_usual, tokenizer_of};
 
 mod held_out;
 
@@ -66,6 +69,9 @@ pub struct PretrainRun {
     pub keep_every: usize,
     /// In which order several datasets are visited.
     pub schedule: Schedule,
+    /// The numbers that flow through the encoders.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub precision: Precision,
 }
 
 impl Default for PretrainRun {
@@ -77,6 +83,7 @@ impl Default for PretrainRun {
             keep_last: 2,
             keep_every: 0,
             schedule: Schedule::default(),
+            precision: Precision::default(),
         }
     }
 }
@@ -98,6 +105,8 @@ pub struct PretrainOptions {
     pub data: Option<PathBuf>,
     /// Directory of the run.
     pub out: PathBuf,
+    /// Where to compute.
+    pub device: DeviceName,
     /// Whether to keep silent about progress.
     pub is_quiet: bool,
 }
@@ -132,8 +141,8 @@ struct Metrics<'a> {
 }
 
 impl InTraining for ContrastiveTrainer {
-    fn load(directory: &Path) -> m3w_model::Result<Self> {
-        Self::load(directory)
+    fn load(directory: &Path, compute: &Compute) -> m3w_model::Result<Self> {
+        Self::load(directory, compute)
     }
 
     fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> m3w_model::Result<()> {
@@ -156,6 +165,7 @@ impl InTraining for ContrastiveTrainer {
 /// directory holds a run of another configuration, or the disk refuses.
 pub fn pretrain(options: &PretrainOptions, stop: &watch::Receiver<bool>) -> Result<PretrainResult> {
     let mut file = options.file.clone();
+    let compute = Compute::new(options.device, file.run.precision)?;
     file.held_out.check()?;
     let datasets = datasets(&file.loader, &file.datasets, options.data.as_deref())?;
     let several = datasets
@@ -182,13 +192,14 @@ pub fn pretrain(options: &PretrainOptions, stop: &watch::Receiver<bool>) -> Resu
         every: file.run.keep_every,
     };
     let run = RunDirectory::open(&options.out, &settings, &tokenizer_bytes, keep, true)?;
-    let (mut trainer, state) = match run.newest_checkpoint(true)? {
+    let (mut trainer, state) = match run.newest_checkpoint(true, &compute)? {
         Some((trainer, state)) => (trainer, Some(state)),
         None => {
             let PretrainFile {
                 encoders, train, ..
             } = &file;
-            let trainer = ContrastiveTrainer::new(encoders, train.clone(), file.run.seed)?;
+            let seed = file.run.seed;
+            let trainer = ContrastiveTrainer::new(encoders, train.clone(), seed, &compute)?;
             (trainer, None)
         }
     };

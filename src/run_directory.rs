@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use m3w_model::Compute;
 use m3w_shards::{Mixture, MixtureState, write_atomically};
 
 use crate::config::differences;
@@ -26,7 +27,7 @@ const PROGRAM_FILE: &str = "program.json";
 /// What takes steps, and goes on from where it was saved.
 pub(crate) trait InTraining: Sized {
     /// Goes on from a checkpoint.
-    fn load(directory: &Path) -> m3w_model::Result<Self>;
+    fn load(directory: &Path, compute: &Compute) -> m3w_model::Result<Self>;
 
     /// Writes a checkpoint, and in its folder these files by their names.
     fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> m3w_model::Result<()>;
@@ -161,11 +162,12 @@ impl RunDirectory {
     pub(crate) fn newest_checkpoint<T: InTraining>(
         &self,
         is_first: bool,
+        compute: &Compute,
     ) -> Result<Option<(T, MixtureState)>> {
         let mut unreadable = Vec::new();
         let mut first_error = None;
         for steps in self.steps()?.into_iter().rev() {
-            match self.load(steps) {
+            match self.load(steps, compute) {
                 Ok(loaded) => {
                     if is_first {
                         for broken in unreadable {
@@ -188,13 +190,13 @@ impl RunDirectory {
         first_error.map_or(Ok(None), Err)
     }
 
-    fn load<T: InTraining>(&self, steps: usize) -> Result<(T, MixtureState)> {
+    fn load<T: InTraining>(&self, steps: usize, compute: &Compute) -> Result<(T, MixtureState)> {
         let folder = self.checkpoint(steps);
         let path = folder.join(POSITION_FILE);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let state = serde_json::from_slice(&bytes);
         let state = state.with_context(|| format!("cannot use {}", path.display()))?;
-        Ok((T::load(&folder)?, state))
+        Ok((T::load(&folder, compute)?, state))
     }
 
     /// Saves weights and position, lets `checkpoint` point to them, and removes what need not be

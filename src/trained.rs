@@ -15,8 +15,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use m3w_document::image::{Limits, decode};
-use m3w_model::{Flamingo, Picture, Preprocess, WeightType};
+use m3w_model::{Compute, DeviceName, Flamingo, Picture, Precision, Preprocess, WeightType};
 use m3w_shards::{LoaderConfig, Tokenizer, picture_pixels};
+use serde::{Deserialize, Serialize};
 
 use crate::prompt::Piece;
 use crate::trainer::TrainFile;
@@ -34,6 +35,18 @@ pub struct TrainedModel {
     pub pictures: Pictures,
 }
 
+/// Where a model is run, and in which numbers: f32 on the CPU unless said otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// The device, which is none of the answer.
+    #[serde(skip)]
+    pub device: DeviceName,
+    /// What activations are.
+    pub precision: Precision,
+    /// What matrices are in memory.
+    pub weights: WeightType,
+}
+
 /// How pictures become pixels.
 pub enum Pictures {
     /// As our loader makes them.
@@ -49,15 +62,16 @@ impl TrainedModel {
     ///
     /// If the directory holds neither, or a file of it is damaged.
     pub fn load(directory: &Path) -> Result<Self> {
-        Self::load_as(directory, WeightType::F32)
+        Self::load_as(directory, &Running::default())
     }
 
-    /// As [`Self::load`], with the weights in memory in a type of their own.
+    /// As [`Self::load`], to be run in another way.
     ///
     /// # Errors
     ///
-    /// As [`Self::load`].
-    pub fn load_as(directory: &Path, weights: WeightType) -> Result<Self> {
+    /// As [`Self::load`], or if the device is not there or not for these numbers.
+    pub fn load_as(directory: &Path, running: &Running) -> Result<Self> {
+        let compute = Compute::new(running.device, running.precision)?;
         let run = directory.join("train.toml");
         let imported = directory.join(PIXELS_FILE);
         // Imported models may have more rows than their tokenizer has tokens.
@@ -75,7 +89,7 @@ impl TrainedModel {
             );
         };
         let trained = Self {
-            model: Flamingo::load_as(&directory.join("checkpoint"), weights)?,
+            model: Flamingo::load_as(&directory.join("checkpoint"), running.weights, &compute)?,
             tokenizer: Tokenizer::from_file(&directory.join("tokenizer.json"))?,
             pictures,
         };

@@ -27,7 +27,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use m3w_model::train::{Collective, StepReport, Trainer};
-use m3w_model::{Inputs, SpecialTokens};
+use m3w_model::{Compute, DeviceName, Inputs, SpecialTokens};
 use m3w_shards::{Batch, Dataset, Mixture, SpecialIds, Tokenizer, WeightedBatch};
 use tokio::sync::watch;
 
@@ -48,8 +48,8 @@ use config::MAY_CHANGE;
 use start::first_trainer;
 use writer::Writer;
 
-pub(crate) use config::datasets;
 pub use config::{DatasetConfig, InitialConfig, RunConfig, TrainFile};
+pub(crate) use config::{datasets, is_usual};
 pub use launch::Launch;
 pub(crate) use record::{EvaluationLine, SampleLine, StepLine, TimeLine, first_and_last};
 
@@ -64,6 +64,8 @@ pub struct TrainOptions {
     pub out: PathBuf,
     /// Which of several processes this is.
     pub launch: Launch,
+    /// Where to compute.
+    pub device: DeviceName,
     /// Whether to keep silent about progress.
     pub is_quiet: bool,
 }
@@ -89,6 +91,7 @@ pub struct TrainResult {
 pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<TrainResult> {
     let launch = &options.launch;
     let mut file = options.file.clone();
+    let compute = Compute::new(options.device, file.run.precision)?;
     file.loader.share = launch.share();
     file.loader.part = file.run.trained_part()?;
     let datasets = datasets(&file.loader, &file.datasets, options.data.as_deref())?;
@@ -108,9 +111,9 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
     };
     let is_first = launch.is_first();
     let run = RunDirectory::open(&options.out, &settings, &tokenizer_bytes, keep, is_first)?;
-    let (mut trainer, state) = match run.newest_checkpoint(is_first)? {
+    let (mut trainer, state) = match run.newest_checkpoint(is_first, &compute)? {
         Some((trainer, state)) => (trainer, Some(state)),
-        None => (first_trainer(&file, &tokenizer)?, None),
+        None => (first_trainer(&file, &tokenizer, &compute)?, None),
     };
     let mut mixture = Mixture::open(&datasets, file.run.schedule, &tokenizer, state.as_ref())?;
     let same = format!("{} {}", toml::to_string(&file)?, trainer.steps());
@@ -198,8 +201,8 @@ pub(crate) fn tokenizer_of(datasets: &[Dataset]) -> Result<(Arc<Tokenizer>, Vec<
 }
 
 impl InTraining for Trainer {
-    fn load(directory: &Path) -> m3w_model::Result<Self> {
-        Self::load(directory)
+    fn load(directory: &Path, compute: &Compute) -> m3w_model::Result<Self> {
+        Self::load(directory, compute)
     }
 
     fn save_with(&self, directory: &Path, more: &[(&str, &[u8])]) -> m3w_model::Result<()> {

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
+use crate::compute::Compute;
 use crate::config::Config;
 use crate::gated_xattn::{GatedBlock, MediaMask, seen_images};
 use crate::init::{Group, ParameterStore};
@@ -28,11 +29,12 @@ const LATENT_MAP: &str = "lang_encoder.gated_cross_attn_layer.latent_map";
 
 /// A Flamingo.
 ///
-/// Holds each parameter once, as f32 on the CPU. All state of a call lives in its arguments, so
-/// calls from several threads do not disturb each other.
+/// Holds each parameter once, on the device it computes on. Inputs may lie anywhere. All state of a
+/// call lives in its arguments, so calls from several threads do not disturb each other.
 pub struct Flamingo {
     config: Config,
     special: SpecialTokens,
+    compute: Compute,
     parameters: BTreeMap<String, Tensor>,
     variables: BTreeMap<String, Var>,
     vision: VisionEncoder,
@@ -92,10 +94,12 @@ impl Flamingo {
                     .transpose()
             })
             .collect::<Result<_>>()?;
+        let compute = parameters.compute().clone();
         let (parameters, variables) = parameters.into_parts();
         Ok(Self {
             config: config.clone(),
             special,
+            compute,
             parameters,
             variables,
             vision,
@@ -108,11 +112,16 @@ impl Flamingo {
     }
 
     /// The same weights, those of `groups` as variables with gradients and all others frozen.
+    ///
+    /// # Errors
+    /// The model computes in 16 bits, and the weights of a group were rounded to them when it was built.
     pub(crate) fn with_trainable(self, groups: &[Group]) -> Result<Self> {
         let rows = trained_rows(&self.special);
         let store = ParameterStore::from_tensors(self.parameters, "model")
             .trainable(groups)
-            .rows_alone(&rows);
+            .rows_alone(&rows)
+            .on(&self.compute);
+        store.check_unrounded()?;
         Self::new(&self.config, self.special, store)
     }
 
@@ -149,6 +158,12 @@ impl Flamingo {
         &self.special
     }
 
+    /// Where it computes.
+    #[must_use]
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
     /// Every parameter by its name.
     #[must_use]
     pub fn parameters(&self) -> &BTreeMap<String, Tensor> {
@@ -174,13 +189,15 @@ impl Flamingo {
             .collect()
     }
 
-    /// Latents `[M, latents, vision width]` of M pictures or clips `[M, F, 3, H, W]`.
+    /// Latents `[M, latents, vision width]` of M pictures or clips `[M, F, 3, H, W]`, where the model
+    /// computes.
     ///
     /// # Errors
     /// The pictures have another size than the encoder.
     pub fn encode_images(&self, pixels: &Tensor) -> Result<Tensor> {
         let (count, frames, channels, height, width) = pixels.dims5()?;
         let pictures = pixels.reshape((count * frames, channels, height, width))?;
+        let pictures = self.compute.take(&pictures)?;
         let tokens = self.vision.forward(&pictures)?; // [M * F, patches, width]
         let (_, patches, width) = tokens.dims3()?;
         let tokens = tokens.reshape((1, count, frames, patches, width))?;
@@ -197,14 +214,16 @@ impl Flamingo {
     pub fn vision_features(&self, pixels: &Tensor) -> Result<Tensor> {
         let (count, frames, channels, height, width) = pixels.dims5()?;
         let pictures = pixels.reshape((count * frames, channels, height, width))?;
+        let pictures = self.compute.take(&pictures)?;
         let tokens = self.vision.forward(&pictures)?; // [M * F, patches, width]
+        let tokens = tokens.to_dtype(DType::F32)?;
         let (_, patches, width) = tokens.dims3()?;
         let means = tokens.reshape((count, frames * patches, width))?.mean(1)?; // [M, width]
         let lengths = means.sqr()?.sum_keepdim(1)?.sqrt()?; // [M, 1]
         Ok(means.broadcast_div(&(lengths + 1e-12)?)?)
     }
 
-    /// Scores over the vocabulary, `[B, L, V]`.
+    /// Scores over the vocabulary, `[B, L, V]` f32, where the model computes.
     ///
     /// # Errors
     /// The inputs do not fit the configuration.
@@ -233,7 +252,7 @@ impl Flamingo {
         }
         let hidden = self.hidden(inputs)?.flatten(0, 1)?; // [B * L, width]
         let count = positions.len();
-        let positions = Tensor::from_vec(positions, count, &Device::Cpu)?;
+        let positions = Tensor::from_vec(positions, count, hidden.device())?;
         let hidden = hidden.index_select(&positions, 0)?; // [T, width]
         Ok(self.language.losses(&kept(&hidden), &targets)?.mean_all()?)
     }
@@ -295,13 +314,14 @@ impl Flamingo {
             })
             .collect();
         let (latents, width) = (self.config.resampler.latents, self.config.vision.width);
-        let nothing = Tensor::zeros((1, latents, width), pixels.dtype(), &Device::Cpu)?;
+        let device = self.compute.device();
+        let nothing = Tensor::zeros((1, latents, width), self.compute.dtype(), device)?;
         let slots = batch * images;
         let (known, place) = if used.is_empty() {
             (nothing, vec![0_u32; slots])
         } else {
             let chosen: Vec<u32> = used.iter().map(|slot| *slot as u32).collect();
-            let chosen = Tensor::from_vec(chosen, used.len(), &Device::Cpu)?;
+            let chosen = Tensor::from_vec(chosen, used.len(), pixels.device())?;
             let pixels = pixels.flatten(0, 1)?.index_select(&chosen, 0)?;
             let encoded = self.encode_images(&pixels)?; // [used, R, width]
             let mut place = vec![used.len() as u32; slots];
@@ -310,7 +330,7 @@ impl Flamingo {
             }
             (Tensor::cat(&[encoded, nothing], 0)?, place)
         };
-        let place = Tensor::from_vec(place, slots, &Device::Cpu)?;
+        let place = Tensor::from_vec(place, slots, device)?;
         let latents = known
             .index_select(&place, 0)?
             .reshape((batch, images, latents, width))?;
@@ -324,13 +344,14 @@ impl Flamingo {
     /// The mask for image indices `[B][T]` over `images` images.
     pub(crate) fn mask(&self, image_index: &[Vec<u8>], images: usize) -> Result<MediaMask> {
         let gated = &self.config.cross_attention;
-        MediaMask::new(
+        let mask = MediaMask::new(
             image_index,
             images,
             self.config.resampler.latents,
             gated.attend,
             gated.text_before_images_averages_all,
-        )
+        )?;
+        mask.to_device(self.compute.device())
     }
 
     /// Tokens `[B, T]` to the last layer's output `[B, T, width]`.

@@ -79,6 +79,22 @@ impl MediaMask {
         })
     }
 
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// The device has no memory for it.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let moved = |tensor: &Option<Tensor>| {
+            let tensor = tensor.as_ref();
+            tensor.map(|tensor| tensor.to_device(device)).transpose()
+        };
+        Ok(Self {
+            bias: self.bias.to_device(device)?,
+            sees_any: moved(&self.sees_any)?,
+            query_scale: moved(&self.query_scale)?,
+        })
+    }
+
     /// A mask under which each of `batch` x `length` tokens sees all `sources` latents.
     ///
     /// # Errors
@@ -206,7 +222,7 @@ impl MaskedCrossAttention {
         let queries = self.queries.of_normal(&self.norm, text)?;
         let mut queries = split_heads(&queries, self.heads)?;
         if let Some(scale) = &mask.query_scale {
-            queries = queries.broadcast_mul(scale)?;
+            queries = queries.broadcast_mul(&scale.to_dtype(queries.dtype())?)?;
         }
         let scale = score_scale(&queries)?;
         let attended = attend(
@@ -219,7 +235,7 @@ impl MaskedCrossAttention {
         // A row that is masked everywhere comes out of the softmax as an average; the factor
         // makes it nothing, in the gradient too.
         Ok(match &mask.sees_any {
-            Some(sees_any) => attended.broadcast_mul(sees_any)?,
+            Some(sees_any) => attended.broadcast_mul(&sees_any.to_dtype(attended.dtype())?)?,
             None => attended,
         })
     }

@@ -5,6 +5,8 @@
 //! a generator seeded by (seed, name), so a model's first weights depend neither on the order of
 //! construction nor on the machine (candle's own generator on the CPU cannot be seeded).
 
+mod language_file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,11 +17,15 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::compute::Compute;
+use crate::language::GgufLanguage;
 use crate::table::Table;
 use crate::tensor_file::{is_safetensors, map_safetensors};
 use crate::torch::read_torch;
 use crate::weight_type::WeightType;
 use crate::{Error, Result};
+
+pub(crate) use language_file::rows_of_table;
 
 /// How names of embedding tables end. An output table of its own belongs to the language model, as in
 /// OpenFlamingo; that of our decoder, whose rows for `<image>` and `<EOC>` nobody trained before,
@@ -116,8 +122,11 @@ pub struct ParameterStore {
     tensors: BTreeMap<String, Tensor>,
     /// A file whose tensors are read one by one, as they are asked for.
     mapped: Option<Arc<MmapedSafetensors>>,
+    /// A file of the language model's weights, which are read as those are.
+    language: Option<Arc<GgufLanguage>>,
     missing: Missing,
     frozen_as: WeightType,
+    compute: Compute,
     trainable: Vec<Group>,
     /// Rows of embedding tables that are trained where not all are.
     rows_alone: Option<Arc<[u32]>>,
@@ -175,6 +184,35 @@ impl ParameterStore {
         Ok(store)
     }
 
+    /// Parameters are handed out where `compute` computes. Under [`Precision::Bf16`](crate::Precision)
+    /// matrices that are not trained are held in that type, whatever [`Self::frozen_as`] says.
+    #[must_use]
+    pub fn on(mut self, compute: &Compute) -> Self {
+        self.compute = compute.clone();
+        self
+    }
+
+    /// Where models built from it compute.
+    pub(crate) fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// How matrices that are not trained are held.
+    fn frozen_type(&self) -> Result<WeightType> {
+        if self.compute.is_ours() {
+            return Ok(self.frozen_as);
+        }
+        match self.frozen_as {
+            WeightType::Int8 => Err(Error::Setting {
+                setting: "weights".to_owned(),
+                found: "int8".to_owned(),
+                must: "such weights are for f32 on the CPU: take bf16".to_owned(),
+            }),
+            _ if self.compute.dtype() == DType::BF16 => Ok(WeightType::Bf16),
+            other => Ok(other),
+        }
+    }
+
     /// Matrices that are not trained are held in this type; norms, biases and all else as f32.
     #[must_use]
     pub fn frozen_as(mut self, frozen_as: WeightType) -> Self {
@@ -187,17 +225,18 @@ impl ParameterStore {
         if let Some(tensor) = self.tensors.get(name) {
             return Ok(Some(tensor.clone()));
         }
-        let Some(mapped) = &self.mapped else {
-            return Ok(None);
-        };
-        let Ok(view) = mapped.get(name) else {
-            return Ok(None);
-        };
-        let loaded = view.load(&Device::Cpu).map_err(|cause| Error::Content {
-            path: PathBuf::from(&self.origin),
-            cause: format!("tensor `{name}` cannot be read: {cause}"),
-        })?;
-        Ok(Some(loaded))
+        let mapped = self.mapped.as_ref();
+        if let Some(view) = mapped.and_then(|mapped| mapped.get(name).ok()) {
+            let loaded = view.load(&Device::Cpu).map_err(|cause| Error::Content {
+                path: PathBuf::from(&self.origin),
+                cause: format!("tensor `{name}` cannot be read: {cause}"),
+            })?;
+            return Ok(Some(loaded));
+        }
+        match &self.language {
+            Some(language) => language.tensor(name),
+            None => Ok(None),
+        }
     }
 
     /// Checks that every weight is a number: a training run that diverged leaves others.
@@ -207,9 +246,7 @@ impl ParameterStore {
     /// # Errors
     /// [`Error::NotFinite`] names the first tensor that holds NaN or infinity.
     pub fn check_finite(&self) -> Result<()> {
-        let mapped = self.mapped.iter().flat_map(|mapped| mapped.tensors());
-        let mapped = mapped.map(|(name, _)| name);
-        for name in self.tensors.keys().cloned().chain(mapped) {
+        for name in self.names() {
             let Some(tensor) = self.find(&name)? else {
                 continue;
             };
@@ -217,12 +254,35 @@ impl ParameterStore {
             let sum = (tensor.to_dtype(DType::F32)? * 0.0)?.sum_all()?;
             if sum.to_scalar::<f32>()?.is_nan() {
                 return Err(Error::NotFinite {
-                    file: self.origin.clone(),
+                    file: self.file_of(&name),
                     name,
                 });
             }
         }
         Ok(())
+    }
+
+    /// Checks that no parameter of a trained group was rounded because of the type that is computed in:
+    /// steps smaller than its last digit would be taken from the wrong place.
+    pub(crate) fn check_unrounded(&self) -> Result<()> {
+        if self.compute.dtype() != DType::BF16 {
+            return Ok(());
+        }
+        let rounded = self.tensors.iter().find(|(name, tensor)| {
+            self.is_trainable(name) && !matches!(tensor.dtype(), DType::F32 | DType::F64)
+        });
+        let Some((name, tensor)) = rounded else {
+            return Ok(());
+        };
+        Err(Error::Setting {
+            setting: "train.trainable".to_owned(),
+            found: Group::of(name).name().to_owned(),
+            must: format!(
+                "`{name}` was rounded to {} when the model was built: name the groups that are \
+                 trained then, by ParameterStore::trainable",
+                tensor.dtype().as_str()
+            ),
+        })
     }
 
     /// Parameters that are missing are drawn from `seed`, so that new layers can be put into a
@@ -256,8 +316,10 @@ impl ParameterStore {
         Self {
             tensors,
             mapped: None,
+            language: None,
             missing,
             frozen_as: WeightType::F32,
+            compute: Compute::default(),
             trainable: Vec::new(),
             rows_alone: None,
             origin,
@@ -266,7 +328,7 @@ impl ParameterStore {
         }
     }
 
-    /// The parameter `name`, f32 on the CPU, as a variable where its group is trained.
+    /// The parameter `name`, f32, as a variable where its group is trained.
     pub(crate) fn get(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
         self.get_as(name, shape, init, |tensor| {
             WeightType::F32.of(tensor, false)
@@ -274,9 +336,12 @@ impl ParameterStore {
     }
 
     /// As [`Self::get`], for a table: where it is frozen, it has the type asked for by
-    /// [`Self::frozen_as`].
+    /// [`Self::frozen_as`], or is in blocks, as which it is stored: [`rows_of_table`] reads both.
     pub(crate) fn get_table(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        let weights = self.frozen_as;
+        let weights = self.frozen_type()?;
+        if let Some(blocks) = self.stored_blocks(name, shape)? {
+            return Ok(blocks);
+        }
         self.get_as(name, shape, init, |tensor| weights.of(tensor, false))
     }
 
@@ -289,7 +354,8 @@ impl ParameterStore {
     ) -> Result<Table> {
         let is_apart = Group::of(name) == Group::Embeddings
             && self.trainable.contains(&Group::Embeddings)
-            && !self.trainable.contains(&Group::Language);
+            && !self.trainable.contains(&Group::Language)
+            && self.compute.is_ours();
         let Some(rows) = self.rows_alone.clone().filter(|_| is_apart) else {
             return Ok(Table::whole(self.get_table(name, shape, init)?));
         };
@@ -306,14 +372,20 @@ impl ParameterStore {
 
     /// As [`Self::get_table`], for the weight `[out, in]` of a map.
     pub(crate) fn get_map(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        let weights = self.frozen_as;
+        let weights = self.frozen_type()?;
+        if let Some(blocks) = self.stored_blocks(name, shape)? {
+            return Ok(blocks);
+        }
         self.get_as(name, shape, init, |tensor| weights.of(tensor, true))
     }
 
     /// As [`Self::get_map`], for a weight that is stored as `[in, out]`: it is given as `[out, in]`.
     /// Where it is frozen, it lies so in memory, which products with few rows read in one go.
     pub(crate) fn get_turned(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        let weights = self.frozen_as;
+        let weights = self.frozen_type()?;
+        if let Some(blocks) = self.stored_blocks(name, shape)? {
+            return Ok(blocks);
+        }
         if self.is_trainable(name) || matches!(self.missing, Missing::Describe) {
             return Ok(self.get(name, shape, init)?.t()?);
         }
@@ -346,14 +418,7 @@ impl ParameterStore {
                         found: tensor.dtype().as_str().to_owned(),
                     });
                 }
-                if tensor.dims() != shape {
-                    return Err(Error::TensorShape {
-                        file: self.origin.clone(),
-                        name: name.to_owned(),
-                        expected: shape.to_vec(),
-                        found: tensor.dims().to_vec(),
-                    });
-                }
+                self.check_shape(name, tensor.dims().to_vec(), shape)?;
                 tensor
             }
             (None, Missing::Draw(seed)) => draw(seed, name, shape, init)?,
@@ -367,12 +432,15 @@ impl ParameterStore {
                 });
             }
         };
+        let device = self.compute.device();
         let tensor = if is_trainable {
+            let found = found.to_device(device)?;
             let variable = Var::from_tensor(&found.to_dtype(DType::F32)?)?;
             self.variables.insert(name.to_owned(), variable.clone());
             variable.as_tensor().clone()
         } else {
-            frozen(&found)?.detach()
+            // Rounded first: half as much goes to the device.
+            frozen(&found)?.to_device(device)?.detach()
         };
         self.handed_out.insert(name.to_owned(), tensor.clone());
         Ok(tensor)
@@ -470,6 +538,27 @@ mod tests {
             let message = store(last).check_finite().unwrap_err().to_string();
             assert!(message.contains("tensor `w`"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_is_trained_is_not_rounded_to_the_type_computed_in() {
+        let name = "perceiver.layers.0.0.to_q.weight";
+        let handed_out = |trainable: &[Group]| {
+            let store = ParameterStore::seeded(1).on(&Compute::in_type(DType::BF16));
+            let mut store = store.trainable(trainable);
+            store.get_map(name, &[2, 2], Init::Ones).unwrap();
+            let (tensors, _) = store.into_parts();
+            ParameterStore::from_tensors(tensors, "model")
+                .on(&Compute::in_type(DType::BF16))
+                .trainable(&[Group::Resampler])
+        };
+        assert!(handed_out(&[Group::Resampler]).check_unrounded().is_ok());
+        let refused = handed_out(&[]).check_unrounded().unwrap_err();
+        let message = refused.to_string();
+        assert!(
+            message.contains(name) && message.contains("bf16"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -38,6 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod compute;
 mod config;
 mod config_json;
 mod contrastive;
@@ -47,6 +48,7 @@ mod flamingo;
 mod fused;
 mod gated_xattn;
 mod generate;
+mod gguf;
 mod import;
 mod init;
 mod inputs;
@@ -57,6 +59,7 @@ mod low_rank;
 mod media;
 mod memory;
 mod ops;
+mod plain;
 mod preprocess;
 mod recomputed;
 mod resampler;
@@ -68,6 +71,7 @@ pub mod train;
 mod vision;
 mod weight_type;
 
+pub use compute::{Compute, DeviceName, Precision};
 pub use config::{
     Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
     VisionConfig,
@@ -90,8 +94,8 @@ pub use import::{
 pub use init::{Group, ParameterStore};
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
 pub use language::{
-    Biases, Decoder, Family, LanguageConfig, LanguageModel, LayerCache, LoraConfig, LoraTarget,
-    Positions,
+    Biases, Decoder, Family, GgufLanguage, LanguageConfig, LanguageModel, LayerCache, LoraConfig,
+    LoraTarget, Positions,
 };
 pub use loss::cross_entropy;
 pub use memory::keep_freed_memory;

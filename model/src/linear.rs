@@ -15,6 +15,7 @@ use crate::init::{Init, ParameterStore};
 use crate::language::LoraConfig;
 use crate::low_rank::LowRank;
 use crate::ops::{RowNorm, activate, split_heads};
+use crate::plain;
 
 /// An affine map over the last axis; the weight is `[out, in]` as in PyTorch.
 pub(crate) struct Linear {
@@ -26,6 +27,9 @@ pub(crate) struct Linear {
 
 /// `x * W^T` for rows `[M, in]` and a weight `[out, in]`.
 pub(crate) fn product(rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if !fused::takes(rows) {
+        return plain::product(rows, weight);
+    }
     Ok(if weight.track_op() {
         rows.apply_op2(weight, TrainedProduct)?
     } else {
@@ -105,10 +109,13 @@ impl Linear {
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let rows = self.rows_of(input)?;
         let output = match &self.bias {
-            Some(bias) if !self.weight.track_op() && !bias.track_op() => {
+            Some(bias) if fused::takes(&rows) && !self.weight.track_op() && !bias.track_op() => {
                 rows.apply_op3(&self.weight, bias, FrozenAffine)?
             }
-            Some(bias) => product(&rows, &self.weight)?.broadcast_add(bias)?,
+            Some(bias) => {
+                let output = product(&rows, &self.weight)?;
+                output.broadcast_add(&bias.to_dtype(output.dtype())?)?
+            }
             None => product(&rows, &self.weight)?,
         };
         let output = match &self.update {
@@ -146,7 +153,9 @@ impl Linear {
         gate: &Tensor,
     ) -> Result<Tensor> {
         if !self.is_fixed(input) || residual.track_op() || gate.track_op() {
-            return Ok((residual + self.forward(input)?.broadcast_mul(gate)?)?);
+            let output = self.forward(input)?;
+            let gate = gate.to_dtype(output.dtype())?;
+            return Ok((residual + output.broadcast_mul(&gate)?)?);
         }
         self.added_by(residual, input, gate.to_vec1::<f32>()?[0])
     }
@@ -182,7 +191,7 @@ impl Linear {
             || bias.is_some_and(Tensor::track_op);
         let inputs = input.dims().last().copied().unwrap_or_default().max(1);
         let is_large = takes_tiles(input.elem_count() / inputs);
-        !is_apart && is_large && self.weight.is_contiguous() && input.device().is_cpu()
+        !is_apart && is_large && self.weight.is_contiguous() && fused::takes(input)
     }
 
     fn map(&self) -> Map {

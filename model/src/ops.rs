@@ -1,15 +1,16 @@
 //! The layers' common parts, all of which keep gradients.
 //!
 //! The softmax, layer norm, RMS norm and rotary operations that come with candle have no backward
-//! pass and cut the graph without a word, so ours stand on [`crate::fused`]. Every function takes
-//! and gives f32 tensors on the CPU; shapes are row-major.
+//! pass and cut the graph without a word, so ours stand on [`crate::fused`], which is for f32 on the
+//! CPU, or on [`crate::plain`]. Shapes are row-major.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 
 use crate::Result;
 use crate::config::Activation;
-use crate::fused::{Attention, BiasedSoftmax, FrozenNorm, Gelu, Norm, Normalize, SelfGate};
+use crate::fused::{self, Attention, BiasedSoftmax, FrozenNorm, Gelu, Norm, Normalize, SelfGate};
 use crate::init::{Init, ParameterStore};
+use crate::plain;
 
 /// Added under the square root of a layer norm, as in PyTorch.
 const NORM_EPSILON: f32 = 1e-5;
@@ -70,8 +71,11 @@ impl RowNorm for LayerNorm {
     }
 
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let input = input.contiguous()?;
         let normalize = self.normalize();
+        if !fused::takes(input) {
+            return plain::norm(input, normalize, &self.weight, self.bias.as_ref());
+        }
+        let input = input.contiguous()?;
         if let Some(bias) = &self.bias
             && !self.weight.track_op()
             && !bias.track_op()
@@ -124,6 +128,9 @@ impl RowNorm for RmsNorm {
     }
 
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        if !fused::takes(input) {
+            return plain::norm(input, self.normalize(), &self.weight, None);
+        }
         let normal = input.contiguous()?.apply_op1(self.normalize())?;
         Ok(normal.broadcast_mul(&self.weight)?)
     }
@@ -131,6 +138,9 @@ impl RowNorm for RmsNorm {
 
 /// Applies a feed-forward layer's non-linearity.
 pub(crate) fn activate(activation: Activation, input: &Tensor) -> Result<Tensor> {
+    if !fused::takes(input) {
+        return plain::activate(activation, input);
+    }
     Ok(match activation {
         Activation::Gelu => input.contiguous()?.apply_op1(Gelu)?,
         Activation::GeluTanh => input.contiguous()?.apply_op1(SelfGate::GeluTanh)?,
@@ -181,6 +191,9 @@ pub(crate) fn attend(
     bias: Option<&Tensor>,
     scale: f32,
 ) -> Result<Tensor> {
+    if !fused::takes(queries) {
+        return join_heads(&plain::attention(queries, keys, values, bias, scale)?);
+    }
     let bias = bias.map(Tensor::detach);
     Ok(queries.apply_op3(keys, values, Attention { scale, bias })?)
 }
@@ -193,9 +206,13 @@ pub(crate) fn weigh(
     bias: Option<&Tensor>,
     scale: f32,
 ) -> Result<Tensor> {
+    if !fused::takes(scores) {
+        let weights = plain::softmax(scores, bias, scale)?;
+        return join_heads(&weights.matmul(&values.contiguous()?)?);
+    }
     let bias = match bias {
         Some(bias) => bias.detach(),
-        None => Tensor::zeros(scores.dim(D::Minus1)?, DType::F32, scores.device())?,
+        None => Tensor::zeros(scores.dim(D::Minus1)?, scores.dtype(), scores.device())?,
     };
     let bias = bias.broadcast_as(scores.shape())?;
     let weights = scores.apply_op2(&bias, BiasedSoftmax { scale })?;

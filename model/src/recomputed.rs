@@ -3,7 +3,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, Var, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::op::BackpropOp;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Result, Shape, Storage, Tensor, Var,
+    bail,
+};
 
 use crate::language::{LanguageModel, Positions};
 
@@ -25,6 +30,19 @@ impl RecomputedLayer {
             .layer(self.layer, hidden, &self.positions, None);
         run.map_err(candle_core::Error::wrap)
     }
+
+    /// The forward pass on any device, without a graph: what the layer computes on its way is freed at
+    /// once.
+    fn run_alone(&self, hidden: Storage, layout: &Layout) -> Result<(Storage, Shape)> {
+        if !layout.is_contiguous() || layout.start_offset() > 0 {
+            bail!("{} needs a tensor that lies in one piece", self.name());
+        }
+        let shape = layout.shape().clone();
+        let hidden = Tensor::from_storage(hidden, shape, BackpropOp::none(), false);
+        let output = self.run(&hidden)?.force_contiguous()?;
+        let (storage, layout) = output.storage_and_layout();
+        Ok((storage.try_clone(layout)?, layout.shape().clone()))
+    }
 }
 
 impl CustomOp1 for RecomputedLayer {
@@ -33,22 +51,24 @@ impl CustomOp1 for RecomputedLayer {
     }
 
     fn cpu_fwd(&self, hidden: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("{} needs a contiguous tensor", self.name());
-        };
-        let values = &hidden.as_slice::<f32>()?[start..end];
-        // Without a graph: what the layer computes on its way is freed at once.
-        let hidden = Tensor::from_slice(values, layout.shape(), &candle_core::Device::Cpu)?;
-        let output = self.run(&hidden)?.contiguous()?;
-        let (storage, layout) = output.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else {
-            bail!("{} runs on the CPU", self.name());
-        };
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("{} needs a contiguous result", self.name());
-        };
-        let values = storage.as_slice::<f32>()?[start..end].to_vec();
-        Ok((CpuStorage::F32(values), layout.shape().clone()))
+        match self.run_alone(Storage::Cpu(hidden.clone()), layout)? {
+            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
+            _ => bail!("{} left the CPU", self.name()),
+        }
+    }
+
+    fn cuda_fwd(&self, hidden: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        match self.run_alone(Storage::Cuda(hidden.try_clone(layout)?), layout)? {
+            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
+            _ => bail!("{} left the GPU", self.name()),
+        }
+    }
+
+    fn metal_fwd(&self, hidden: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
+        match self.run_alone(Storage::Metal(hidden.try_clone(layout)?), layout)? {
+            (Storage::Metal(storage), shape) => Ok((storage, shape)),
+            _ => bail!("{} left the GPU", self.name()),
+        }
     }
 
     fn bwd(&self, hidden: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {

@@ -4,7 +4,7 @@
 //! Tensor names and the order of operations are OpenFlamingo's: keys and values come from the
 //! normalised patches and the normalised latents together, queries from the latents.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
@@ -96,7 +96,8 @@ impl Resampler {
         let mut tokens = tokens.clone();
         if let Some(embeddings) = &self.frames {
             let embeddings = frame_embeddings(embeddings, frames)?;
-            tokens = tokens.broadcast_add(&embeddings.reshape((1, 1, frames, 1, width))?)?;
+            let embeddings = embeddings.reshape((1, 1, frames, 1, width))?;
+            tokens = tokens.broadcast_add(&embeddings.to_dtype(tokens.dtype())?)?;
         }
         if let Some(embeddings) = &self.images {
             let known = embeddings.dim(0)?;
@@ -108,11 +109,12 @@ impl Resampler {
                 });
             }
             let embeddings = embeddings.narrow(0, 0, images)?;
-            tokens = tokens.broadcast_add(&embeddings.reshape((1, images, 1, 1, width))?)?;
+            let embeddings = embeddings.reshape((1, images, 1, 1, width))?;
+            tokens = tokens.broadcast_add(&embeddings.to_dtype(tokens.dtype())?)?;
         }
         let media = tokens.reshape((batch * images, frames * patches, width))?;
         // All images begin with the same latents, so the first layer asks once for all of them.
-        let mut latents = self.latents.unsqueeze(0)?; // [1, R, width]
+        let mut latents = self.latents.unsqueeze(0)?.to_dtype(media.dtype())?; // [1, R, width]
         for layer in &self.layers {
             latents = layer.forward(&media, &latents)?; // [M, R, width]
         }
@@ -140,7 +142,7 @@ fn frame_embeddings(embeddings: &Tensor, frames: usize) -> Result<Tensor> {
             shares[(before + 1).min(known - 1)] += share;
         }
     }
-    let shares = Tensor::from_vec(shares, (frames, known), &Device::Cpu)?;
+    let shares = Tensor::from_vec(shares, (frames, known), embeddings.device())?;
     Ok(shares.matmul(embeddings)?)
 }
 
@@ -272,6 +274,8 @@ impl FeedForward {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     #[test]

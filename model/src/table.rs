@@ -5,7 +5,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::Result;
-use crate::fused::{Head, TrainedRows, takes_tiles};
+use crate::fused::{self, Head, TrainedRows, takes_tiles};
+use crate::init::rows_of_table;
+use crate::linear::product;
 use crate::loss::token_losses;
 
 /// A table `[V, width]`, for embedding tokens or for scoring them.
@@ -54,10 +56,10 @@ impl Table {
         Ok(())
     }
 
-    /// The rows of these tokens `[T]` u32, f32 `[T, width]`.
-    pub(crate) fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
+    /// The rows of these tokens `[T]` u32, `[T, width]`.
+    pub(crate) fn embed(&self, tokens: &Tensor, dtype: DType) -> Result<Tensor> {
         let Some(rows) = &self.rows else {
-            return Ok(self.weight.index_select(tokens, 0)?.to_dtype(DType::F32)?);
+            return rows_of_table(&self.weight, tokens, dtype);
         };
         let lookup = TrainedRows {
             tokens: tokens.to_vec1()?,
@@ -70,8 +72,7 @@ impl Table {
     /// table, `[T]`.
     pub(crate) fn losses(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
         let is_fused = takes_tiles(targets.len())
-            && hidden.device().is_cpu()
-            && hidden.dtype() == DType::F32
+            && fused::takes(hidden)
             && self.weight.is_contiguous()
             && self.weight.dtype() != DType::U8
             && !self.weight.track_op();
@@ -85,7 +86,7 @@ impl Table {
                 let head = Head::new(targets, &Arc::from([]), hidden.track_op());
                 Ok(hidden.apply_op2(&self.weight, head)?)
             }
-            None => token_losses(&crate::linear::product(&hidden, &self.weight)?, targets),
+            None => token_losses(&product(&hidden, &self.weight)?, targets),
         }
     }
 }

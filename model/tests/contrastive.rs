@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use m3w_model::{
-    ContrastiveConfig, ContrastiveTrainer, DualEncoder, Pairs, ParameterStore, PretrainConfig,
-    retrieval,
+    Compute, ContrastiveConfig, ContrastiveTrainer, DualEncoder, Pairs, ParameterStore,
+    PretrainConfig, retrieval,
 };
 
 const TEXT: &[u8] = include_bytes!("goldens/text_encoder.safetensors");
@@ -126,7 +126,8 @@ fn padding_changes_nothing() {
 fn pictures_it_never_saw_are_found_by_their_captions() {
     for text in [TRANSFORMER, NFNET] {
         let config = config(text);
-        let mut trainer = ContrastiveTrainer::new(&config, settings(), 1).unwrap();
+        let mut trainer =
+            ContrastiveTrainer::new(&config, settings(), 1, &Compute::default()).unwrap();
         for step in 0..60 {
             // All eight captions, with other shades each time.
             let start = 16 + 8 * step;
@@ -150,7 +151,8 @@ fn pretraining_goes_on_to_the_same_bits() {
     for text in [TRANSFORMER, NFNET] {
         let config = config(text);
         let folder = tempfile::tempdir().unwrap();
-        let mut trainer = ContrastiveTrainer::new(&config, settings(), 1).unwrap();
+        let mut trainer =
+            ContrastiveTrainer::new(&config, settings(), 1, &Compute::default()).unwrap();
         let step = |trainer: &mut ContrastiveTrainer, number: u32| {
             trainer
                 .step(&[(&pairs(&config, number..number + 4), 1.0)])
@@ -160,7 +162,9 @@ fn pretraining_goes_on_to_the_same_bits() {
             step(&mut trainer, number);
         }
         trainer.save(&folder.path().join("checkpoint")).unwrap();
-        let mut again = ContrastiveTrainer::load(&folder.path().join("checkpoint")).unwrap();
+        let mut again =
+            ContrastiveTrainer::load(&folder.path().join("checkpoint"), &Compute::default())
+                .unwrap();
         for number in 2..4 {
             assert_eq!(step(&mut trainer, number), step(&mut again, number));
         }
@@ -254,7 +258,7 @@ fn pairs_that_do_not_fit_are_refused() {
         joint_width: 0,
         ..config.clone()
     };
-    let error = ContrastiveTrainer::new(&other, settings(), 1)
+    let error = ContrastiveTrainer::new(&other, settings(), 1, &Compute::default())
         .err()
         .unwrap();
     assert!(error.to_string().contains("joint_width"), "{error}");

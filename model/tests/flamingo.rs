@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use m3w_model::train::{TrainConfig, Trainer};
 use m3w_model::{
-    Config, Flamingo, GenerateOptions, Group, Inputs, ParameterStore, SpecialTokens, generate,
-    parameter_counts,
+    Compute, Config, Flamingo, GenerateOptions, Group, Inputs, ParameterStore, SpecialTokens,
+    generate, parameter_counts,
 };
 
 const VOCABULARY: usize = 24;
@@ -397,7 +397,7 @@ fn a_resumed_run_equals_an_unbroken_one_to_the_bit() {
     }
     unbroken.save(&place).unwrap();
     unbroken.save(&place).unwrap();
-    let mut resumed = Trainer::load(&place).unwrap();
+    let mut resumed = Trainer::load(&place, &Compute::default()).unwrap();
     assert_eq!(resumed.steps(), 4);
     for _ in 0..4 {
         let expected = unbroken.step(&[(&inputs, 1.0)]).unwrap();

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use m3w_model::train::{TrainConfig, Trainer};
-use m3w_model::{Config, Flamingo, Group, Inputs, ParameterStore, SpecialTokens, WeightType};
+use m3w_model::{
+    Compute, Config, Flamingo, Group, Inputs, ParameterStore, SpecialTokens, WeightType,
+};
 
 const SPECIAL: SpecialTokens = SpecialTokens {
     image: 23,
@@ -118,7 +120,7 @@ fn training_goes_on_from_a_checkpoint_with_the_same_bits() {
     let mut first = trainer("mpt", TARGETS);
     steps(&mut first, 3);
     first.save(&place).unwrap();
-    let mut second = Trainer::load(&place).unwrap();
+    let mut second = Trainer::load(&place, &Compute::default()).unwrap();
     steps(&mut second, 3);
     for (name, tensor) in straight.model().parameters() {
         let other = &second.model().parameters()[name];
@@ -131,7 +133,7 @@ fn training_goes_on_from_a_checkpoint_with_the_same_bits() {
     let loaded = Flamingo::load(&place).unwrap();
     assert_eq!(values(&loaded.forward(&inputs()).unwrap()), expected);
     for (weights, most) in [(WeightType::Bf16, 0.02), (WeightType::Int8, 0.05)] {
-        let brief = Flamingo::load_as(&place, weights).unwrap();
+        let brief = Flamingo::load_as(&place, weights, &Compute::default()).unwrap();
         let brief = values(&brief.forward(&inputs()).unwrap());
         let pairs = brief.iter().zip(&expected);
         let largest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use m3w_model::{
-    Config, Flamingo, GenerateOptions, Inputs, LanguageConfig, ParameterStore, SpecialTokens,
-    WeightType, generate,
+    Compute, Config, Flamingo, GenerateOptions, Inputs, LanguageConfig, ParameterStore,
+    SpecialTokens, WeightType, generate,
 };
 
 const SPECIAL: SpecialTokens = SpecialTokens {
@@ -67,7 +67,7 @@ fn weights_of_16_bits_give_what_their_rounded_numbers_give() {
         let place = folder.path().join("model");
         let whole = Flamingo::new(&config, SPECIAL, ParameterStore::seeded(3)).unwrap();
         whole.save(&place).unwrap();
-        let half = Flamingo::load_as(&place, WeightType::Bf16).unwrap();
+        let half = Flamingo::load_as(&place, WeightType::Bf16, &Compute::default()).unwrap();
         assert!(
             bytes(&half) as f64 <= 0.55 * bytes(&whole) as f64,
             "{}",
@@ -129,7 +129,7 @@ fn weights_of_8_bits_take_a_quarter_and_give_nearly_the_same() {
         let place = folder.path().join("model");
         let whole = Flamingo::new(&config, SPECIAL, ParameterStore::seeded(3)).unwrap();
         whole.save(&place).unwrap();
-        let eighth = Flamingo::load_as(&place, WeightType::Int8).unwrap();
+        let eighth = Flamingo::load_as(&place, WeightType::Int8, &Compute::default()).unwrap();
         assert!(
             bytes(&eighth) as f64 <= 0.36 * bytes(&whole) as f64,
             "{}",

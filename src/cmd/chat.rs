@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use m3w_model::GenerateOptions;
 
+use super::compute::Compute;
 use crate::answer::answer_pieces;
 use crate::prompt::Piece;
 use crate::trained::TrainedModel;
@@ -29,12 +30,14 @@ pub(super) struct Chat {
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 impl Chat {
     pub(super) fn run(self) -> Result<()> {
         crate::model::keep_freed_memory();
-        let trained = TrainedModel::load(&self.checkpoint)?;
+        let trained = TrainedModel::load_as(&self.checkpoint, &self.compute.running())?;
         let options = GenerateOptions {
             max_new_tokens: self.max_new_tokens,
             temperature: self.temperature,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use super::compute::Compute;
 use crate::evaluate::benchmark::{BENCHMARKS, benchmark};
 use crate::evaluate::few_shot::Style;
 use crate::evaluate::run::{EvalOptions, evaluate};
@@ -66,6 +67,8 @@ pub(super) struct Eval {
     /// Folder of WordNet's database files (nextqa)
     #[arg(long, value_name = "DIR")]
     wordnet: Option<PathBuf>,
+    #[command(flatten)]
+    compute: Compute,
     /// Print results as JSON
     #[arg(long)]
     json: bool,
@@ -104,6 +107,7 @@ impl Eval {
         let options = EvalOptions {
             data: self.data.context("--data is missing")?,
             checkpoint: self.checkpoint.context("--checkpoint is missing")?,
+            running: self.compute.running(),
             style: self.style,
             rices: self.rices,
             permutations: self.permutations,

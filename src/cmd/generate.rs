@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
-use m3w_model::{GenerateOptions, WeightType};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use m3w_model::GenerateOptions;
 
+use super::compute::Compute;
 use crate::answer::{answer, answer_pieces};
 use crate::prompt::{Piece, VideoPart, read_prompt};
 use crate::trained::TrainedModel;
@@ -60,18 +61,8 @@ pub(super) struct Generate {
         allow_negative_numbers = true
     )]
     length_penalty: f64,
-    /// How weights are held in memory: bf16 takes half and rounds each to 8 binary digits; int8 takes
-    /// little more than a third, less exactly
-    #[arg(long, value_enum, default_value_t = Weights::F32)]
-    weights: Weights,
-}
-
-/// The type of weights in memory.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Weights {
-    F32,
-    Bf16,
-    Int8,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 /// Pictures and words in the order of the command line, which derived arguments forget.
@@ -131,12 +122,7 @@ impl Generate {
     pub(super) fn run(self) -> Result<()> {
         // Only where tensors are made: a build would hold its peak to the end.
         crate::model::keep_freed_memory();
-        let weights = match self.weights {
-            Weights::F32 => WeightType::F32,
-            Weights::Bf16 => WeightType::Bf16,
-            Weights::Int8 => WeightType::Int8,
-        };
-        let trained = TrainedModel::load_as(&self.checkpoint, weights)?;
+        let trained = TrainedModel::load_as(&self.checkpoint, &self.compute.running())?;
         let options = GenerateOptions {
             max_new_tokens: self.max_new_tokens,
             temperature: self.temperature,

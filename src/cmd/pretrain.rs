@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::stop_on_interrupt;
+use crate::model::DeviceName;
 use crate::pretrain::{PretrainOptions, pretrain};
 
 /// Pretrain a vision encoder on the pairs of a corpus, or of several
@@ -29,6 +30,9 @@ pub(super) struct Pretrain {
     /// Directory of the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Where to compute: cpu, cuda, cuda:1, metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
     /// No progress lines
     #[arg(long)]
     quiet: bool,
@@ -42,6 +46,7 @@ impl Pretrain {
             file: crate::config::load(Some(&self.config), &self.assignments)?,
             data: self.data,
             out: self.out,
+            device: self.device,
             is_quiet: self.quiet,
         };
         let result = pretrain(&options, &stop_on_interrupt()?)?;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use super::compute::Compute;
 use crate::serve::serve;
 use crate::trained::TrainedModel;
 
@@ -25,12 +26,14 @@ pub(super) struct Serve {
     /// Port to listen on; 0 for one that is free
     #[arg(long, value_name = "N", default_value_t = 8080)]
     port: u16,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 impl Serve {
     pub(super) fn run(self) -> Result<()> {
         crate::model::keep_freed_memory();
-        let trained = TrainedModel::load(&self.checkpoint)?;
+        let trained = TrainedModel::load_as(&self.checkpoint, &self.compute.running())?;
         if !self.host.is_loopback() {
             tracing::warn!("whoever reaches {} may ask, without a password", self.host);
         }

@@ -28,6 +28,10 @@ pub(super) struct Train {
     /// Directory of the run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Where to compute: cpu, cuda, cuda:1, metal. In a launch of several processes `cuda` is the GPU
+    /// of this one's LOCAL_RANK
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
     /// No progress lines
     #[arg(long)]
     quiet: bool,
@@ -37,11 +41,13 @@ impl Train {
     pub(super) fn run(self) -> Result<()> {
         // Only where tensors are made: a build would hold its peak to the end.
         crate::model::keep_freed_memory();
+        let launch = Launch::from_environment()?;
         let options = TrainOptions {
+            device: launch.device(&self.device)?,
             file: TrainFile::load(&self.config, &self.assignments)?,
             data: self.data,
             out: self.out,
-            launch: Launch::from_environment()?,
+            launch,
             is_quiet: self.quiet,
         };
         let result = train(&options, &stop_on_interrupt()?)?;

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::build::Stopped;
 use crate::progress::Progress;
 use crate::prompt::{MAX_MEDIA, Piece};
-use crate::trained::TrainedModel;
+use crate::trained::{Running, TrainedModel};
 
 use super::benchmark::Benchmark;
 use super::example::{Example, Examples};
@@ -43,6 +43,9 @@ pub struct EvalOptions {
     pub data: PathBuf,
     /// The model's folder.
     pub checkpoint: PathBuf,
+    /// How it is run.
+    #[serde(default)]
+    pub running: Running,
     /// How prompts are written.
     pub style: Style,
     /// Whether the nearest supports are shown instead of ones drawn by the seed.
@@ -117,7 +120,7 @@ pub fn evaluate(
 ) -> Result<Vec<Measured>> {
     check(benchmark, options)?;
     let examples = benchmark.read(&options.data)?;
-    let trained = TrainedModel::load(&options.checkpoint)?;
+    let trained = TrainedModel::load_as(&options.checkpoint, &options.running)?;
     begin(options)?;
     let index = options
         .rices

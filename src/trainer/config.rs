@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use m3w_model::Precision;
 use m3w_model::train::TrainConfig;
 use m3w_shards::{Dataset, LoaderConfig, Part, Schedule};
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,11 @@ pub struct DatasetConfig {
     pub loader: toml::Table,
 }
 
+/// Settings that are as they always were are not written: runs from before know no other.
+pub(crate) fn is_usual(precision: &Precision) -> bool {
+    *precision == Precision::default()
+}
+
 fn is_nothing(share: &f64) -> bool {
     *share == 0.0
 }
@@ -175,6 +181,10 @@ pub struct RunConfig {
     pub samples: usize,
     /// In which order several datasets are visited.
     pub schedule: Schedule,
+    /// The numbers that flow through the model: `f32`, or `bf16` on a GPU. What is trained is held in f32
+    /// in any case.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub precision: Precision,
 }
 
 impl Default for RunConfig {
@@ -192,6 +202,7 @@ impl Default for RunConfig {
             sample_every: 0,
             samples: 4,
             schedule: Schedule::default(),
+            precision: Precision::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::env;
 
 use anyhow::{Context, Result, ensure};
 use m3w_document::Sha256;
+use m3w_model::DeviceName;
 use m3w_model::train::{Collective, Single, Star};
 use m3w_shards::Share;
 
@@ -20,6 +21,8 @@ pub struct Launch {
     pub size: usize,
     /// Host and port where process 0 listens.
     pub address: String,
+    /// This process among those of its machine, where that is told.
+    pub local_rank: Option<usize>,
 }
 
 impl Default for Launch {
@@ -28,12 +31,13 @@ impl Default for Launch {
             rank: 0,
             size: 1,
             address: format!("{ADDRESS}:{PORT}"),
+            local_rank: None,
         }
     }
 }
 
 impl Launch {
-    /// What `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` say; one process alone where the
+    /// What `RANK`, `LOCAL_RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` say; one process alone where the
     /// first two are not set.
     ///
     /// # Errors
@@ -65,6 +69,19 @@ impl Launch {
             rank,
             size,
             address: format!("{host}:{port}"),
+            local_rank: number("LOCAL_RANK")?,
+        })
+    }
+
+    /// The device of this process: `cuda` without a number is the GPU of its own number on its machine.
+    ///
+    /// # Errors
+    ///
+    /// If it is no device.
+    pub fn device(&self, text: &str) -> Result<DeviceName> {
+        Ok(match (text, self.local_rank) {
+            ("cuda", Some(number)) => DeviceName::Cuda(number),
+            _ => text.parse()?,
         })
     }
 
@@ -125,6 +142,18 @@ mod tests {
         let found = found.unwrap();
         assert_eq!((found.rank, found.size), (1, 2));
         assert_eq!(found.address, "10.0.0.7:4000");
+    }
+
+    #[test]
+    fn each_process_of_a_machine_has_a_gpu_of_its_own() {
+        let values = [("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")];
+        let found = launch(&values).unwrap();
+        assert_eq!(found.device("cuda").unwrap(), DeviceName::Cuda(1));
+        assert_eq!(found.device("cuda:0").unwrap(), DeviceName::Cuda(0));
+        assert_eq!(found.device("cpu").unwrap(), DeviceName::Cpu);
+        let alone = Launch::default();
+        assert_eq!(alone.device("cuda").unwrap(), DeviceName::Cuda(0));
+        assert!(alone.device("gpu").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use m3w_model::train::{Checkpoint, Trainer};
-use m3w_model::{Flamingo, ParameterStore, VisionConfig, read_vision, read_weights};
+use m3w_model::{Compute, Flamingo, ParameterStore, VisionConfig, read_vision, read_weights};
 use m3w_shards::{SpecialIds, Tokenizer};
 
 use super::config::TrainFile;
@@ -34,9 +34,14 @@ pub(super) fn model_of(directory: &Path) -> Result<m3w_model::Config> {
 ///
 /// If the configuration cannot be built, or the model that is started from has another tokenizer,
 /// another shape, or parts that the configuration has no place for.
-pub(super) fn first_trainer(file: &TrainFile, tokenizer: &Tokenizer) -> Result<Trainer> {
+pub(super) fn first_trainer(
+    file: &TrainFile,
+    tokenizer: &Tokenizer,
+    compute: &Compute,
+) -> Result<Trainer> {
     let seed = file.run.seed;
     let special = special_tokens(&tokenizer.special_ids());
+    let placed = |store: ParameterStore| store.on(compute).trainable(&file.train.trainable);
     let mut weights = BTreeMap::new();
     let mut origins = Vec::new();
     if let Some(directory) = &file.initial.model {
@@ -50,14 +55,15 @@ pub(super) fn first_trainer(file: &TrainFile, tokenizer: &Tokenizer) -> Result<T
         origins.push(path.display().to_string());
     }
     if origins.is_empty() {
-        let model = Flamingo::new(&file.model, special, ParameterStore::seeded(seed))?;
+        let store = placed(ParameterStore::seeded(seed));
+        let model = Flamingo::new(&file.model, special, store)?;
         return Ok(Trainer::new(model, file.train.clone())?);
     }
     let origin = origins.join(" and ");
     let names: Vec<String> = weights.keys().cloned().collect();
     let store = ParameterStore::from_tensors(weights, origin.clone());
     store.check_finite()?;
-    let model = Flamingo::new(&file.model, special, store.or_seeded(seed))?;
+    let model = Flamingo::new(&file.model, special, placed(store.or_seeded(seed)))?;
     let parameters = model.parameters();
     let without_place: Vec<&String> = names
         .iter()

@@ -83,6 +83,34 @@ fn an_unreadable_tokenizer_stops_the_build_before_it_begins() {
 }
 
 #[test]
+fn a_device_that_is_not_there_is_named_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run").display().to_string();
+    let corpus = shared_corpus().display().to_string();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/train-tiny.toml");
+    let config = config.display().to_string();
+    let train = |more: &[&str]| {
+        let run = [
+            "train", "--config", &config, "--data", &corpus, "--out", &out,
+        ];
+        complaint(&[&run, more].concat())
+    };
+    let said = train(&["--device", "gpu"]);
+    assert!(
+        said.contains("`device` is gpu") && said.contains("cuda:N"),
+        "{said}"
+    );
+    let said = train(&["--device", "cuda:99"]);
+    assert!(said.contains("cuda:99"), "{said}");
+    let said = train(&["--set", "run.precision=bf16"]);
+    assert!(
+        said.contains("`precision` is bf16") && said.contains("f32"),
+        "{said}"
+    );
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
 fn an_unknown_key_is_named() {
     let site = Site::start();
     let list = site.list.display().to_string();

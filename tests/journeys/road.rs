@@ -8,7 +8,7 @@ use m3w::document::{Document, Element, Image, TextRole};
 use m3w::model::{GenerateOptions, WeightType};
 use m3w::prompt::read_prompt;
 use m3w::shards::{DocumentReader, Manifest, SequenceReader};
-use m3w::trained::TrainedModel;
+use m3w::trained::{Running, TrainedModel};
 use serde_json::json;
 
 use super::clips::{has_ffmpeg, video};
@@ -173,7 +173,11 @@ fn a_prompt_file_is_read(out: &Path, pictures: &[&Path]) {
     });
     assert_eq!(answer.unwrap(), said);
     // Weights of 16 bits answer too.
-    let half = TrainedModel::load_as(&out.join("run"), WeightType::Bf16).unwrap();
+    let running = Running {
+        weights: WeightType::Bf16,
+        ..Running::default()
+    };
+    let half = TrainedModel::load_as(&out.join("run"), &running).unwrap();
     answer_pieces(&half, &pieces, &options, |_| {}).unwrap();
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::compare::{Comparison, GRADIENT, OUTPUT};
 use crate::modules::{cross_attention, resampler_sizes};
-use crate::{Outcome, Tensors, number};
+use crate::{Outcome, Tensors, compute, number};
 
 /// What OpenFlamingo trains.
 pub(crate) const TRAINABLE: [Group; 3] = [Group::Resampler, Group::GatedXattn, Group::Embeddings];
@@ -66,7 +66,8 @@ pub(crate) fn special_tokens(config: &Value) -> SpecialTokens {
 }
 
 pub(crate) fn model(weights: &Path, config: &Value, trainable: &[Group]) -> Outcome<Flamingo> {
-    let store = ParameterStore::from_file(weights)?.trainable(trainable);
+    let store = ParameterStore::from_file(weights)?;
+    let store = store.on(compute()).trainable(trainable);
     Ok(Flamingo::new(
         &sizes(config)?,
         special_tokens(config),
@@ -117,7 +118,7 @@ pub(crate) fn forward(path: &Path, weights: &Path, config: &Value) -> Outcome<Co
         .filter(|at| mask[at / size.1][at % size.1] != 0)
         .map(|at| at as u32)
         .collect();
-    let is_text = Tensor::from_vec(is_text.clone(), is_text.len(), &Device::Cpu)?;
+    let is_text = Tensor::from_vec(is_text.clone(), is_text.len(), compute().device())?;
     let text = |tensor: &Tensor| -> Outcome<Tensor> {
         Ok(tensor.flatten(0, 1)?.index_select(&is_text, 0)?)
     };
@@ -181,13 +182,13 @@ fn pictures(
     config: &Value,
 ) -> Outcome<()> {
     let sizes = sizes(config)?;
-    let mut store = ParameterStore::from_file(weights)?;
+    let mut store = ParameterStore::from_file(weights)?.on(compute());
     let encoder = VisionTransformer::new(&sizes.vision, &mut store, "vision_encoder")?;
     let width = sizes.vision.width;
     let resampler = Resampler::new(&sizes.resampler, width, &mut store, "perceiver.")?;
     let pixels = tensor(tensors, "input.vision_x")?;
     let dims = pixels.dims().to_vec(); // [B, N, F, 3, H, W]
-    let tokens = encoder.forward(&pixels.flatten(0, 2)?)?;
+    let tokens = encoder.forward(&compute().take(&pixels.flatten(0, 2)?)?)?;
     let expected = tensor(tensors, "expected.vision.tokens")?;
     comparison.add("vision tokens", &tokens, expected, OUTPUT)?;
     let (_, patches, width) = tokens.dims3()?;
@@ -231,7 +232,7 @@ fn gradients(
                 &format!("expected.grad.{rule}.embedding_rows_image_eoc"),
             )?;
             let special = model.special_tokens();
-            let rows = Tensor::new(&[special.image, special.end_of_chunk], &Device::Cpu)?;
+            let rows = Tensor::new(&[special.image, special.end_of_chunk], gradient.device())?;
             let found = gradient.index_select(&rows, 0)?;
             comparison.add(
                 &format!("{rule}: gradient of embeddings"),

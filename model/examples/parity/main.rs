@@ -2,7 +2,8 @@
 //!
 //! `cargo run -p m3w-model --example parity -- DIR [NAME...]` reads `DIR/index.json`, which names
 //! files and the kind and sizes of each, and runs every case, or those whose file's name holds one
-//! of the words.
+//! of the words. `--device cuda` and `--precision f64` let the model compute there and in those
+//! numbers.
 //!
 //! An output agrees within 2e-5 absolute or 1e-4 relative, a gradient within 2e-5, 1e-3 or 1e-5 of
 //! its tensor's largest, a
@@ -27,7 +28,9 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
+use m3w_model::{Compute, DeviceName, Precision};
 use serde_json::Value;
 
 use compare::Comparison;
@@ -35,15 +38,37 @@ use compare::Comparison;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 type Tensors = HashMap<String, candle_core::Tensor>;
 
+const USAGE: &str =
+    "usage: parity DIR [NAME...] [--device NAME] [--precision f32], DIR with index.json";
+
+/// Where models compute, once the command line is read.
+static COMPUTE: OnceLock<Compute> = OnceLock::new();
+
+fn compute() -> &'static Compute {
+    COMPUTE.get_or_init(Compute::default)
+}
+
 /// Stack of the thread that runs a case: a backward pass walks its graph by recursion.
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> Outcome<ExitCode> {
     let mut arguments = std::env::args().skip(1);
-    let Some(directory) = arguments.next() else {
-        return Err("usage: parity DIR [NAME...], a directory with index.json".into());
-    };
-    let words: Vec<String> = arguments.collect();
+    let (mut device, mut precision) = (DeviceName::Cpu, Precision::F32);
+    let mut words = Vec::new();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(USAGE);
+        match argument.as_str() {
+            "--device" => device = value()?.parse()?,
+            "--precision" => precision = serde_json::from_value(value()?.into())?,
+            _ => words.push(argument),
+        }
+    }
+    if words.is_empty() {
+        return Err(USAGE.into());
+    }
+    let directory = words.remove(0);
+    let compute = Compute::new(device, precision)?;
+    COMPUTE.get_or_init(|| compute);
     let directory = Path::new(&directory);
     let index = std::fs::read_to_string(directory.join("index.json"))?;
     let index: Value = serde_json::from_str(&index)?;

@@ -11,7 +11,7 @@ use m3w_model::{
 use serde_json::Value;
 
 use crate::compare::{Comparison, GRADIENT, OUTPUT};
-use crate::{Outcome, Tensors, number};
+use crate::{Outcome, Tensors, compute, number};
 
 /// Runs a case; `None` for a kind that this crate has no module for.
 pub(crate) fn run_case(path: &Path, config: &Value) -> Outcome<Option<Comparison>> {
@@ -28,12 +28,12 @@ pub(crate) fn run_case(path: &Path, config: &Value) -> Outcome<Option<Comparison
             Some((name.strip_prefix("weight.")?.to_owned(), tensor.clone()))
         })
         .collect();
-    let mut store =
-        ParameterStore::from_tensors(weights, path.display().to_string()).trainable(&Group::ALL);
+    let mut store = ParameterStore::from_tensors(weights, path.display().to_string()).on(compute());
+    store = store.trainable(&Group::ALL);
     let mut inputs = BTreeMap::new();
     for name in ["x", "media"] {
         if let Some(tensor) = tensors.get(&format!("input.{name}")) {
-            inputs.insert(name.to_owned(), Var::from_tensor(tensor)?);
+            inputs.insert(name.to_owned(), Var::from_tensor(&compute().take(tensor)?)?);
         }
     }
     let output = run(config, &tensors, &inputs, &mut store)?;
@@ -127,7 +127,8 @@ fn mask(
     let (batch, length, _) = inputs["x"].dims3()?;
     let (_, images, latents, _) = inputs["media"].dims4()?;
     let Some(locations) = tensors.get("input.media_locations") else {
-        return Ok(MediaMask::everything(batch, length, images * latents)?);
+        let mask = MediaMask::everything(batch, length, images * latents)?;
+        return Ok(mask.to_device(compute().device())?);
     };
     let is_cached = config["use_cached_media"].as_bool() == Some(true);
     let indices: Vec<Vec<u8>> = locations
@@ -148,13 +149,8 @@ fn mask(
         })
         .collect();
     let averages = sizes.text_before_images_averages_all;
-    Ok(MediaMask::new(
-        &indices,
-        images,
-        latents,
-        sizes.attend,
-        averages,
-    )?)
+    let mask = MediaMask::new(&indices, images, latents, sizes.attend, averages)?;
+    Ok(mask.to_device(compute().device())?)
 }
 
 fn compare(
@@ -169,7 +165,7 @@ fn compare(
     let Some(probe) = tensors.get("input.grad_probe") else {
         return Ok(comparison);
     };
-    let gradients = (output * probe)?.sum_all()?.backward()?;
+    let gradients = (output * compute().take(probe)?)?.sum_all()?.backward()?;
     for (name, expected) in tensors {
         let (name, is_norm) = if let Some(name) = name.strip_prefix("expected.grad.") {
             (name, false)

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::compare::{Comparison, OUTPUT, TRAINED};
 use crate::flamingo::{TRAINABLE, load, model, rows, special_tokens, tensor};
-use crate::{Outcome, Tensors, number};
+use crate::{Outcome, Tensors, compute, number};
 
 /// Which tokens of a row are targets under a recorded label rule.
 pub(crate) fn targets(rule: &str, row: &[u32], config: &Value) -> Vec<u8> {
@@ -97,7 +97,8 @@ pub(crate) fn train(path: &Path, weights: &Path, config: &Value) -> Outcome<Comp
         let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()?.sqrt();
         let found = if name == "expected.final.embedding_rows_image_eoc" {
             let special = trainer.model().special_tokens();
-            let rows = Tensor::new(&[special.image, special.end_of_chunk], &Device::Cpu)?;
+            let rows = [special.image, special.end_of_chunk];
+            let rows = Tensor::new(&rows, compute().device())?;
             let table = parameters
                 .iter()
                 .find(|(name, _)| m3w_model::Group::of(name) == m3w_model::Group::Embeddings);

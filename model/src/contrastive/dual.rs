@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Device, Tensor, Var};
+use candle_core::{D, DType, Tensor, Var};
 
 use super::ContrastiveConfig;
 use super::text::TextEncoder;
+use crate::compute::Compute;
 use crate::init::{Group, Init, ParameterStore};
 use crate::linear::Linear;
 use crate::loss::cross_entropy;
@@ -30,6 +31,7 @@ pub struct Pairs {
 /// length 1 in one space.
 pub struct DualEncoder {
     config: ContrastiveConfig,
+    compute: Compute,
     parameters: BTreeMap<String, Tensor>,
     variables: BTreeMap<String, Var>,
     vision: VisionEncoder,
@@ -59,9 +61,11 @@ impl DualEncoder {
         let text_map = map("text_projection", config.text.width)?;
         let value = -temperature.ln();
         let logit_scale = store.get(LOGIT_SCALE, &[], Init::Constant { value })?;
+        let compute = parameters.compute().clone();
         let (parameters, variables) = parameters.into_parts();
         Ok(Self {
             config: config.clone(),
+            compute,
             parameters,
             variables,
             vision,
@@ -74,7 +78,7 @@ impl DualEncoder {
 
     /// The same weights, all of them as variables with gradients.
     pub(super) fn trainable(self) -> Result<Self> {
-        let store = ParameterStore::from_tensors(self.parameters, "encoders");
+        let store = ParameterStore::from_tensors(self.parameters, "encoders").on(&self.compute);
         Self::new(&self.config, 1.0, store.trainable(&Group::ALL))
     }
 
@@ -104,12 +108,12 @@ impl DualEncoder {
         Ok((-f64::from(self.logit_scale.to_scalar::<f32>()?)).exp())
     }
 
-    /// Pictures `[B, 3, H, W]` to vectors of length 1, `[B, joint]`.
+    /// Pictures `[B, 3, H, W]` to vectors of length 1, `[B, joint]` f32.
     ///
     /// # Errors
     /// The pictures have another size than the encoder.
     pub fn embed_pictures(&self, pixels: &Tensor) -> Result<Tensor> {
-        let tokens = self.vision.forward(pixels)?; // [B, tokens, width]
+        let tokens = self.vision.forward(&self.compute.take(pixels)?)?; // [B, tokens, width]
         of_length_one(&self.vision_map.forward(&tokens.mean(1)?)?)
     }
 
@@ -157,7 +161,7 @@ impl DualEncoder {
         if let Some(variable) = self.variables.get(LOGIT_SCALE)
             && variable.to_scalar::<f32>()? > most
         {
-            variable.set(&Tensor::new(most, &Device::Cpu)?)?;
+            variable.set(&Tensor::new(most, variable.device())?)?;
         }
         Ok(())
     }
@@ -165,6 +169,7 @@ impl DualEncoder {
 
 /// Rows `[B, width]` divided by their lengths.
 fn of_length_one(rows: &Tensor) -> Result<Tensor> {
+    let rows = rows.to_dtype(DType::F32)?;
     let squares = rows.sqr()?.sum_keepdim(D::Minus1)?;
     Ok(rows.broadcast_div(&(squares + LENGTH_EPSILON)?.sqrt()?)?)
 }

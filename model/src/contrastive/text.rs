@@ -1,8 +1,9 @@
 //! The encoder of captions, under BERT's tensor names in `transformers`.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::TextConfig;
+use crate::compute::Compute;
 use crate::config::Activation;
 use crate::init::{Init, ParameterStore};
 use crate::linear::Linear;
@@ -18,6 +19,7 @@ const EMBEDDING_DEVIATION: f64 = 0.02;
 /// The encoder: captions to one token vector each, the mean over their tokens.
 pub(super) struct TextEncoder {
     config: TextConfig,
+    compute: Compute,
     words: Tensor,
     positions: Tensor,
     norm: LayerNorm,
@@ -60,6 +62,7 @@ impl TextEncoder {
             .collect::<Result<_>>()?;
         Ok(Self {
             config: config.clone(),
+            compute: parameters.compute().clone(),
             words,
             positions,
             norm,
@@ -88,20 +91,22 @@ impl TextEncoder {
             shares[place.clone()].fill(1.0 / *length as f32);
             bias[place].fill(0.0);
         }
-        let ids = Tensor::from_vec(ids, batch * longest, &Device::Cpu)?;
-        let shares = Tensor::from_vec(shares, (batch, longest, 1), &Device::Cpu)?;
-        let bias = Tensor::from_vec(bias, (batch, 1, 1, longest), &Device::Cpu)?
+        let device = self.compute.device();
+        let ids = Tensor::from_vec(ids, batch * longest, device)?;
+        let shares = Tensor::from_vec(shares, (batch, longest, 1), device)?;
+        let bias = Tensor::from_vec(bias, (batch, 1, 1, longest), device)?
             .broadcast_as((batch, 1, longest, longest))?
             .contiguous()?;
         let words = self.words.index_select(&ids, 0)?;
         let words = words.reshape((batch, longest, self.config.width))?;
         let positions = self.positions.narrow(0, 0, longest)?;
-        let mut hidden = self.norm.forward(&words.broadcast_add(&positions)?)?;
+        let words = self.compute.take(&words.broadcast_add(&positions)?)?;
+        let mut hidden = self.norm.forward(&words)?;
         for layer in &self.layers {
             hidden = layer.forward(&hidden, &bias)?;
         }
         // The mean over a caption's own tokens.
-        Ok(hidden.broadcast_mul(&shares)?.sum(1)?)
+        Ok(hidden.broadcast_mul(&self.compute.take(&shares)?)?.sum(1)?)
     }
 
     fn check(&self, captions: &[Vec<u32>]) -> Result<()> {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::adaptive::clip_units;
 use super::{ContrastiveConfig, DualEncoder, Pairs, PretrainConfig};
 use crate::Result;
-use crate::init::ParameterStore;
+use crate::compute::Compute;
+use crate::init::{Group, ParameterStore};
 use crate::tensor_file::read_tensors;
 use crate::train::{
     AdamW, CONFIG_FILE, Gradients, MODEL_FILE, OPTIMIZER_FILE, TRAINING_FILE, Update, add, clip,
@@ -72,9 +73,14 @@ impl ContrastiveTrainer {
     ///
     /// # Errors
     /// A configuration makes no sense.
-    pub fn new(encoders: &ContrastiveConfig, config: PretrainConfig, seed: u64) -> Result<Self> {
+    pub fn new(
+        encoders: &ContrastiveConfig,
+        config: PretrainConfig,
+        seed: u64,
+        compute: &Compute,
+    ) -> Result<Self> {
         config.validate()?;
-        let store = ParameterStore::seeded(seed);
+        let store = unrounded(ParameterStore::seeded(seed), compute);
         let model = DualEncoder::new(encoders, config.temperature, store)?.trainable()?;
         let optimizer = AdamW::new(model.variables());
         Ok(Self {
@@ -224,7 +230,7 @@ impl ContrastiveTrainer {
     ///
     /// # Errors
     /// A file is missing or damaged, or the files do not fit together.
-    pub fn load(directory: &Path) -> Result<Self> {
+    pub fn load(directory: &Path, compute: &Compute) -> Result<Self> {
         let path = directory.join(TRAINING_FILE);
         let bytes = fs::read(&path).map_err(file_error(&path))?;
         let state: PretrainingState =
@@ -234,6 +240,7 @@ impl ContrastiveTrainer {
         let config: Encoders = toml::from_str(&text).map_err(content_error(&path))?;
         let store = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
         store.check_finite()?;
+        let store = unrounded(store, compute);
         let model = DualEncoder::new(&config.encoders, 1.0, store)?.trainable()?;
         let path = directory.join(OPTIMIZER_FILE);
         let optimizer = AdamW::from_tensors(
@@ -249,6 +256,11 @@ impl ContrastiveTrainer {
             steps: state.steps,
         })
     }
+}
+
+/// Weights of which all are trained, so that none is rounded.
+fn unrounded(store: ParameterStore, compute: &Compute) -> ParameterStore {
+    store.on(compute).trainable(&Group::ALL)
 }
 
 /// Whether weight decay applies to a parameter: to matrices, not to tables of positions.

@@ -1,9 +1,10 @@
-//! Weights of 8 bits: 32 numbers that lie side by side in a row share a scale.
+//! Weights of 8 bits: 32 numbers that lie side by side in a row share a scale of 16.
 //!
-//! As in GGML's `Q8_0`, but that the scale is a bf16, which is widened without a conversion, and is
-//! rounded up, so that no number is cut off.
+//! These are GGML's `Q8_0`, so that such weights of a GGUF file are taken as they are. Where we make
+//! them, the scale is rounded up, so that no number is cut off.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+use half::f16;
 use rayon::prelude::*;
 
 use super::contiguous;
@@ -15,6 +16,9 @@ const NUMBERS: usize = 32;
 
 /// The scale's two bytes, and one byte for each number.
 const BYTES: usize = 2 + NUMBERS;
+
+/// Blocks widened by one task: enough to outweigh handing it out.
+const BLOCKS_PER_TASK: usize = 1024;
 
 /// The largest number of a byte.
 const LARGEST: f32 = 127.0;
@@ -32,8 +36,20 @@ pub(crate) fn row_bytes(inputs: usize) -> Option<usize> {
 #[inline(always)]
 fn parts(block: &Block) -> (f32, &[[u8; NUMBERS / 2]]) {
     let [low, high, numbers @ ..] = block;
-    let scale = f32::from_bits(u32::from(u16::from_le_bytes([*low, *high])) << 16);
-    (scale, numbers.as_chunks().0)
+    (
+        wide(u16::from_le_bytes([*low, *high])),
+        numbers.as_chunks().0,
+    )
+}
+
+/// A finite f16 by its bits. In place of the conversion of `half`, which asks for the processor's
+/// instruction each time.
+#[inline(always)]
+fn wide(bits: u16) -> f32 {
+    // Exponents of an f16 stand 112 lower; small numbers without one come out right too.
+    const TWO_TO_112: f32 = f32::from_bits((127 + 112) << 23);
+    let size = f32::from_bits(u32::from(bits & 0x7fff) << 13) * TWO_TO_112;
+    f32::from_bits(size.to_bits() | u32::from(bits & 0x8000) << 16)
 }
 
 #[inline(always)]
@@ -112,22 +128,55 @@ impl CustomOp1 for Blocks {
         packed
             .par_chunks_mut(BYTES)
             .zip(weight.par_chunks(NUMBERS))
-            .for_each(|(block, numbers)| pack(block, numbers));
+            .try_for_each(|(block, numbers)| pack(block, numbers))?;
         Ok((CpuStorage::U8(packed), Shape::from((outputs, bytes))))
     }
 }
 
-fn pack(block: &mut [u8], numbers: &[f32]) {
+fn pack(block: &mut [u8], numbers: &[f32]) -> Result<()> {
     let most = numbers.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-    // The upper half of its bits, one more where something is lost.
-    let upper = ((most / LARGEST).to_bits() + 0xffff) >> 16;
-    let scale = f32::from_bits(upper << 16);
+    let mut bits = f16::from_f32(most / LARGEST).to_bits();
+    if wide(bits) < most / LARGEST {
+        bits += 1;
+    }
+    if !f16::from_bits(bits).is_finite() {
+        bail!("a weight of {most} is too large for 8 bits: hold weights as bf16 or f32");
+    }
+    let scale = wide(bits);
     let (head, places) = block.split_at_mut(2);
-    head.copy_from_slice(&(upper as u16).to_le_bytes());
+    head.copy_from_slice(&bits.to_le_bytes());
     let per_unit = if scale > 0.0 { 1.0 / scale } else { 0.0 };
     for (place, number) in places.iter_mut().zip(numbers) {
         let units = (number * per_unit).round().clamp(-LARGEST, LARGEST);
         *place = (units as i8).cast_unsigned();
+    }
+    Ok(())
+}
+
+/// Rows in blocks, `[.., bytes of a row]`, to f32, `[.., in]`.
+pub(crate) struct Widened;
+
+impl CustomOp1 for Widened {
+    fn name(&self) -> &'static str {
+        "widened"
+    }
+
+    fn cpu_fwd(&self, rows: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut shape = layout.dims().to_vec();
+        let Some(bytes) = shape.last_mut().filter(|bytes| bytes.is_multiple_of(BYTES)) else {
+            bail!("rows of {:?} bytes are no blocks", layout.dims().last());
+        };
+        *bytes = *bytes / BYTES * NUMBERS;
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("{} needs a contiguous tensor", self.name());
+        };
+        let blocks: &[Block] = rows.as_slice::<u8>()?[start..end].as_chunks().0;
+        let mut numbers = vec![0.0; blocks.len() * NUMBERS];
+        numbers
+            .par_chunks_mut(BLOCKS_PER_TASK * NUMBERS)
+            .zip(blocks.par_chunks(BLOCKS_PER_TASK))
+            .for_each(|(numbers, blocks)| Block::widen(numbers, blocks));
+        Ok((CpuStorage::F32(numbers), Shape::from(shape)))
     }
 }
 
@@ -141,7 +190,7 @@ mod tests {
     fn packed(numbers: &[f32]) -> Vec<Block> {
         let blocks = numbers.chunks(NUMBERS).map(|numbers| {
             let mut block = [0; BYTES];
-            pack(&mut block, numbers);
+            pack(&mut block, numbers).unwrap();
             block
         });
         blocks.collect()
@@ -165,6 +214,22 @@ mod tests {
         }
 
         #[test]
+        fn blocks_made_of_blocks_are_the_same(
+            bits in 1_u16..0x7c00,
+            mut units in proptest::collection::vec(-127_i8..=127, NUMBERS),
+            largest in 0..NUMBERS,
+        ) {
+            // As every block that was made of numbers.
+            units[largest] = 127;
+            let mut block = [0; BYTES];
+            block[..2].copy_from_slice(&bits.to_le_bytes());
+            for (place, units) in block[2..].iter_mut().zip(units) {
+                *place = units.cast_unsigned();
+            }
+            prop_assert_eq!(packed(&widened(&[block])), [block]);
+        }
+
+        #[test]
         fn products_are_those_of_the_widened_numbers(
             count in 1_usize..=8,
             blocks in 1_usize..6,
@@ -182,6 +247,22 @@ mod tests {
                 prop_assert!((found - expected).abs() < 1e-4, "{found} {expected}");
             }
         }
+    }
+
+    #[test]
+    fn scales_are_those_of_their_bits() {
+        for bits in (0..=u16::MAX).filter(|bits| f16::from_bits(*bits).is_finite()) {
+            let expected = f16::from_bits(bits).to_f32();
+            assert_eq!(wide(bits).to_bits(), expected.to_bits(), "{bits:#x}");
+        }
+    }
+
+    #[test]
+    fn weights_beyond_the_largest_scale_are_refused() {
+        let mut numbers = [0.0; NUMBERS];
+        numbers[3] = 1e7;
+        let message = pack(&mut [0; BYTES], &numbers).unwrap_err().to_string();
+        assert!(message.contains("10000000 is too large"), "{message}");
     }
 
     #[test]

@@ -38,12 +38,12 @@ mod turn;
 mod vectors;
 mod weight;
 
-use candle_core::{CpuStorage, Layout, Result, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 pub(crate) use affine::{Affine, FeedForward, Map, Norm};
 pub(crate) use attention::Attention;
-pub(crate) use block::{Blocks, row_bytes};
+pub(crate) use block::{Blocks, Widened, row_bytes};
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use frozen::{FrozenAffine, FrozenProduct};
 pub(crate) use gelu::Gelu;
@@ -56,6 +56,11 @@ pub(crate) use softmax::BiasedSoftmax;
 pub(crate) use trained::TrainedProduct;
 pub(crate) use trained_rows::TrainedRows;
 pub(crate) use turn::Turn;
+
+/// Whether these operations take a tensor; all others are for [`crate::plain`].
+pub(crate) fn takes(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
 
 /// Rows worked through by one task: enough to outweigh handing it out.
 const ROWS_PER_TASK: usize = 16;

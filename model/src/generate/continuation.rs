@@ -229,7 +229,7 @@ impl<'m> Continuation<'m> {
         if is_same {
             return Ok(());
         }
-        let places = indices(rows)?;
+        let places = self.indices(rows)?;
         for cache in &mut self.caches {
             *cache = cache.select(&places)?;
         }
@@ -251,11 +251,22 @@ impl<'m> Continuation<'m> {
         let rows: Vec<usize> = rows.collect();
         self.reorder(&rows)?;
         self.image_index = rows.iter().map(|row| self.image_index[*row]).collect();
-        let places = indices(prompts)?;
+        let places = self.indices(prompts)?;
         if let Some(media) = &self.media {
             self.media = Some(media.select(&places)?);
         }
         Ok(())
+    }
+
+    /// Numbers of rows, where the model computes.
+    fn indices(&self, rows: &[usize]) -> Result<Tensor> {
+        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+        let count = rows.len();
+        Ok(Tensor::from_vec(
+            rows,
+            count,
+            self.model.compute().device(),
+        )?)
     }
 }
 
@@ -290,12 +301,6 @@ fn check_prompt(prompt: &[u32], image: u32, images: usize) -> Result<()> {
         });
     }
     Ok(())
-}
-
-fn indices(rows: &[usize]) -> Result<Tensor> {
-    let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-    let count = rows.len();
-    Ok(Tensor::from_vec(rows, count, &Device::Cpu)?)
 }
 
 /// Logarithms of the probabilities under scores `[.., V]`, row by row.

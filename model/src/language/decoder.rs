@@ -1,19 +1,19 @@
 //! The decoder-only transformer of every family: embeddings, layers, a norm, an output table.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::config::{Family, LanguageConfig};
 use super::layer::{Layer, Norm};
 use super::names::Names;
-use super::positions::{Distances, alibi_slopes};
+use super::positions::{Distances, Turn, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
-use crate::fused::Turn;
-use crate::init::{Init, ParameterStore};
+use crate::compute::Compute;
+use crate::init::{Init, ParameterStore, rows_of_table};
 use crate::linear::Linear;
 use crate::loss::token_losses;
 use crate::ops::RowNorm;
 use crate::table::Table;
-use crate::{Error, Result};
+use crate::{Error, Result, fused, plain};
 
 /// Deviation of the first embeddings (Radford et al. 2019, released code).
 const EMBEDDING_DEVIATION: f64 = 0.02;
@@ -21,6 +21,7 @@ const EMBEDDING_DEVIATION: f64 = 0.02;
 /// The decoder.
 pub struct Decoder {
     config: LanguageConfig,
+    compute: Compute,
     embeddings: Table,
     /// A table of learnt positions, and the row of the first one.
     positions: Option<(Tensor, usize)>,
@@ -110,6 +111,7 @@ impl Decoder {
             .unwrap_or_default();
         Ok(Self {
             config: config.clone(),
+            compute: parameters.compute().clone(),
             embeddings,
             positions,
             embedding_maps,
@@ -134,10 +136,10 @@ impl Decoder {
     /// The turn of queries and keys at positions `start .. start + count`: channels `i` and
     /// `i + half` of a head, or in GPT-J `2 i` and `2 i + 1`, turn together by
     /// `position * base^(-i / half)`.
-    fn turn(&self, start: usize, count: usize) -> Option<Turn> {
+    fn turn(&self, start: usize, count: usize) -> Result<Option<Turn>> {
         let channels = self.config.turning_channels();
         if channels == 0 {
-            return None;
+            return Ok(None);
         }
         let stretch = self.config.rotary_stretch.unwrap_or(1.0);
         let rates: Vec<f64> = (0..channels / 2)
@@ -163,13 +165,23 @@ impl Decoder {
         let (sines, cosines): (Vec<f32>, Vec<f32>) = angles
             .map(|angle| (angle.sin() as f32, angle.cos() as f32))
             .unzip();
-        Some(Turn {
-            cosines: cosines.into(),
-            sines: sines.into(),
-            half: channels / 2,
-            is_interleaved: self.config.family == Family::GptJ,
-            is_inverse: false,
-        })
+        let half = channels / 2;
+        let is_interleaved = self.config.family == Family::GptJ;
+        if self.compute.is_ours() {
+            return Ok(Some(Turn::Fused(fused::Turn {
+                cosines: cosines.into(),
+                sines: sines.into(),
+                half,
+                is_interleaved,
+                is_inverse: false,
+            })));
+        }
+        let device = self.compute.device();
+        Ok(Some(Turn::Plain(plain::Turn {
+            cosines: Tensor::from_vec(cosines, (count, half), device)?,
+            sines: Tensor::from_vec(sines, (count, half), device)?,
+            is_interleaved,
+        })))
     }
 
     /// The last layer's output as the output's map reads it.
@@ -200,8 +212,8 @@ impl Decoder {
             })
             .collect();
         let count = ids.len();
-        let ids = Tensor::from_vec(ids, count, &Device::Cpu)?;
-        let found = table.index_select(&ids, 0)?.to_dtype(DType::F32)?;
+        let ids = Tensor::from_vec(ids, count, table.device())?;
+        let found = rows_of_table(table, &ids, self.compute.dtype())?;
         Ok(found.reshape((rows, positions.count, self.config.width))?)
     }
 }
@@ -224,10 +236,12 @@ impl LanguageModel for Decoder {
                 found: (start + count).to_string(),
             });
         }
-        let mut positions = Positions::new(start, count, padding, &self.slopes)?;
-        positions.turn = self.turn(start, count);
+        let device = self.compute.device();
+        let mut positions = Positions::new(start, count, padding, &self.slopes, device)?;
+        positions.turn = self.turn(start, count)?;
         if self.config.relative_positions {
-            positions.distances = Some(Distances::new(start, count, self.config.width)?);
+            let width = self.config.width;
+            positions.distances = Some(Distances::new(start, count, width, device)?);
         }
         Ok(positions)
     }
@@ -243,7 +257,8 @@ impl LanguageModel for Decoder {
                 found: format!("id {largest}: use the tokenizer the model was trained with"),
             });
         }
-        let rows = self.embeddings.embed(&tokens.flatten_all()?)?;
+        let tokens = tokens.flatten_all()?.to_device(self.compute.device())?;
+        let rows = self.embeddings.embed(&tokens, self.compute.dtype())?;
         let mut hidden = rows.reshape((batch, length, ()))?;
         if let Some([inwards, _]) = &self.embedding_maps {
             hidden = inwards.forward(&hidden)?;
@@ -266,7 +281,8 @@ impl LanguageModel for Decoder {
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.output.forward(&self.before_output(hidden)?)
+        let logits = self.output.forward(&self.before_output(hidden)?)?;
+        Ok(logits.to_dtype(DType::F32)?)
     }
 
     fn losses(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {

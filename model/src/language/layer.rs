@@ -74,10 +74,14 @@ impl RelativePositions {
         let (batch, heads, count, _) = queries.dims4()?;
         let total = keys.dim(2)?;
         let (queries, keys) = (queries.contiguous()?, keys.contiguous()?);
-        let content = queries.broadcast_add(&self.content)?.matmul(&keys.t()?)?;
-        let waves = self.map.forward(&distances.waves.unsqueeze(0)?)?;
+        let as_queries = |bias: &Tensor| bias.to_dtype(queries.dtype());
+        let content = queries.broadcast_add(&as_queries(&self.content)?)?;
+        let content = content.matmul(&keys.t()?)?;
+        let waves = self
+            .map
+            .forward(&as_queries(&distances.waves.unsqueeze(0)?)?)?;
         let waves = split_heads(&waves, heads)?.contiguous()?; // [1, H, distances, D]
-        let placed = queries.broadcast_add(&self.place)?;
+        let placed = queries.broadcast_add(&as_queries(&self.place)?)?;
         let by_distance = placed.broadcast_matmul(&waves.t()?)?; // [B, H, T, distances]
         let shape = (batch, heads, count, total);
         let of = distances.of.broadcast_as(shape)?.contiguous()?;
@@ -248,10 +252,7 @@ impl Layer {
     ) -> Result<Tensor> {
         let [queries, keys, values] = self.queries_keys_values(norm, input)?;
         let (queries, keys) = match &positions.turn {
-            Some(turn) => (
-                queries.contiguous()?.apply_op1(turn.clone())?,
-                keys.contiguous()?.apply_op1(turn.clone())?,
-            ),
+            Some(turn) => (turn.apply(&queries)?, turn.apply(&keys)?),
             None => (queries, keys),
         };
         let (keys, values) = match cache {

@@ -2,6 +2,7 @@
 
 mod config;
 mod decoder;
+mod gguf;
 mod hugging_face;
 mod layer;
 mod names;
@@ -13,6 +14,7 @@ use crate::Result;
 
 pub use config::{Biases, Family, LanguageConfig, LoraConfig, LoraTarget};
 pub use decoder::Decoder;
+pub use gguf::GgufLanguage;
 pub use positions::Positions;
 
 /// Room for tokens beyond the first ones: most answers are no longer.
@@ -56,7 +58,7 @@ pub trait LanguageModel: Send + Sync {
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor>;
 
-    /// The last layer's output `[.., width]` to scores over the vocabulary `[.., V]`.
+    /// The last layer's output `[.., width]` to scores over the vocabulary `[.., V]` f32.
     ///
     /// # Errors
     /// The width does not fit.

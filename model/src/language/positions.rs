@@ -2,9 +2,8 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::Result;
-use crate::fused::Turn;
 use crate::ops::MASKED_SCORE;
+use crate::{Result, fused, plain};
 
 /// Where T tokens of B rows stand in their sequences, and which tokens each of them may see. Made
 /// by [`LanguageModel::positions`](super::LanguageModel::positions), once for all layers.
@@ -23,6 +22,22 @@ pub struct Positions {
     pub(super) distances: Option<Distances>,
 }
 
+/// The turn of rotary positions.
+pub(super) enum Turn {
+    Fused(fused::Turn),
+    Plain(plain::Turn),
+}
+
+impl Turn {
+    /// Turns `[B, heads, T, head_dim]`.
+    pub(super) fn apply(&self, input: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused(turn) => Ok(input.contiguous()?.apply_op1(turn.clone())?),
+            Self::Plain(turn) => turn.apply(input),
+        }
+    }
+}
+
 /// How far apart two tokens are, for attention that learns what distance means.
 pub(super) struct Distances {
     /// Waves of distances 0, 1, …, `[start + T, width]`.
@@ -32,7 +47,7 @@ pub(super) struct Distances {
 }
 
 impl Distances {
-    pub(super) fn new(start: usize, count: usize, width: usize) -> Result<Self> {
+    pub(super) fn new(start: usize, count: usize, width: usize, device: &Device) -> Result<Self> {
         let total = start + count;
         // Sines in the first half of the channels, cosines in the second (Dai et al. 2019,
         // released code).
@@ -51,8 +66,8 @@ impl Distances {
             .flat_map(|query| (0..total).map(move |key| query.saturating_sub(key) as u32))
             .collect();
         Ok(Self {
-            waves: Tensor::from_vec(waves, (total, width), &Device::Cpu)?,
-            of: Tensor::from_vec(of, (count, total), &Device::Cpu)?,
+            waves: Tensor::from_vec(waves, (total, width), device)?,
+            of: Tensor::from_vec(of, (count, total), device)?,
         })
     }
 }
@@ -64,12 +79,13 @@ impl Positions {
         count: usize,
         padding: &[usize],
         slopes: &[f32],
+        device: &Device,
     ) -> Result<Self> {
         let is_padded = padding.iter().any(|count| *count > 0);
         let padding = if is_padded { padding } else { &[] };
         let needs_bias = count > 1 || is_padded || !slopes.is_empty();
         let bias = needs_bias
-            .then(|| attention_bias(start, count, padding, slopes))
+            .then(|| attention_bias(start, count, padding, slopes)?.to_device(device))
             .transpose()?;
         Ok(Self {
             start,
@@ -83,7 +99,12 @@ impl Positions {
 }
 
 /// `[rows or 1, heads or 1, T, start + T]`: what a key's distance costs, or that it is not seen.
-fn attention_bias(start: usize, count: usize, padding: &[usize], slopes: &[f32]) -> Result<Tensor> {
+fn attention_bias(
+    start: usize,
+    count: usize,
+    padding: &[usize],
+    slopes: &[f32],
+) -> candle_core::Result<Tensor> {
     let total = start + count;
     let rows = padding.len().max(1);
     let heads = slopes.len().max(1);
@@ -103,11 +124,7 @@ fn attention_bias(start: usize, count: usize, padding: &[usize], slopes: &[f32])
             }
         }
     }
-    Ok(Tensor::from_vec(
-        bias,
-        (rows, heads, count, total),
-        &Device::Cpu,
-    )?)
+    Tensor::from_vec(bias, (rows, heads, count, total), &Device::Cpu)
 }
 
 /// The slopes of ALiBi (Press et al. 2022, section 3), one a head: a geometric sequence that ends
@@ -151,7 +168,7 @@ mod tests {
             has_slopes in proptest::bool::ANY,
         ) {
             let slopes = if has_slopes { vec![0.5, 0.25] } else { vec![] };
-            let positions = Positions::new(start, count, &padding, &slopes).unwrap();
+            let positions = Positions::new(start, count, &padding, &slopes, &Device::Cpu).unwrap();
             let Some(bias) = positions.bias else {
                 prop_assert!(count == 1 && !has_slopes && padding.iter().all(|count| *count == 0));
                 return Ok(());

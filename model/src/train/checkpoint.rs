@@ -13,6 +13,7 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{TrainConfig, Trainer};
+use crate::compute::Compute;
 use crate::config::Config;
 use crate::flamingo::{Flamingo, trained_rows};
 use crate::init::ParameterStore;
@@ -69,18 +70,18 @@ impl Flamingo {
     /// A file is missing or damaged, weights are not finite, or weights and configuration do not
     /// fit together.
     pub fn load(directory: &Path) -> Result<Self> {
-        Self::load_as(directory, WeightType::F32)
+        Self::load_as(directory, WeightType::F32, &Compute::default())
     }
 
-    /// As [`Self::load`], with matrices and tables held in a type of their own.
+    /// As [`Self::load`], with matrices and tables held in a type of their own, to compute where
+    /// `compute` says.
     ///
     /// # Errors
-    /// As [`Self::load`].
-    pub fn load_as(directory: &Path, weights: WeightType) -> Result<Self> {
+    /// As [`Self::load`], and where those weights are not for that device.
+    pub fn load_as(directory: &Path, weights: WeightType, compute: &Compute) -> Result<Self> {
         let checkpoint = Checkpoint::read(directory)?;
-        let parameters = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
-        parameters.check_finite()?;
-        let parameters = parameters.frozen_as(weights);
+        let parameters = finite_parameters(directory)?;
+        let parameters = parameters.frozen_as(weights).on(compute);
         Self::new(&checkpoint.model, checkpoint.special_tokens, parameters)
     }
 
@@ -96,6 +97,13 @@ impl Flamingo {
         let special = *self.special_tokens();
         write_parts(directory, self.config(), special, self.parameters())
     }
+}
+
+/// The weights of a checkpoint, all of them numbers.
+fn finite_parameters(directory: &Path) -> Result<ParameterStore> {
+    let parameters = ParameterStore::from_file(&directory.join(MODEL_FILE))?;
+    parameters.check_finite()?;
+    Ok(parameters)
 }
 
 /// Saves the parts of a model as a checkpoint, tensors in the types they have; replaces `directory`
@@ -167,16 +175,20 @@ impl Trainer {
         })
     }
 
-    /// Goes on from a saved state, under the training configuration saved with it. On the CPU,
-    /// steps after this give the same bits as if training had never stopped.
+    /// Goes on from a saved state, under the training configuration saved with it, on any device. On
+    /// the CPU, steps after this give the same bits as if training had never stopped there.
     ///
     /// # Errors
     /// A file is missing or damaged, or the files do not fit together.
-    pub fn load(directory: &Path) -> Result<Self> {
+    pub fn load(directory: &Path, compute: &Compute) -> Result<Self> {
         let path = directory.join(TRAINING_FILE);
         let bytes = fs::read(&path).map_err(file_error(&path))?;
         let state: TrainingState = serde_json::from_slice(&bytes).map_err(content_error(&path))?;
-        let mut trainer = Self::new(Flamingo::load(directory)?, state.train)?;
+        let checkpoint = Checkpoint::read(directory)?;
+        let parameters = finite_parameters(directory)?.on(compute);
+        let parameters = parameters.trainable(&state.train.trainable);
+        let model = Flamingo::new(&checkpoint.model, checkpoint.special_tokens, parameters)?;
+        let mut trainer = Self::new(model, state.train)?;
         let path = directory.join(OPTIMIZER_FILE);
         trainer.optimizer = AdamW::from_tensors(
             state.optimizer_updates,

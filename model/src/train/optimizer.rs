@@ -93,7 +93,7 @@ impl AdamW {
                 let size = second.sqrt() / root_correction2 + epsilon;
                 *value = *value * shrink - step * *first / size;
             }
-            let values = Tensor::from_vec(values, variable.shape(), &Device::Cpu)?;
+            let values = Tensor::from_vec(values, variable.shape(), variable.device())?;
             variable.set(&values)?;
         }
         Ok(())

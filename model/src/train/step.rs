@@ -128,7 +128,7 @@ impl Trainer {
         let parameters = self.model.parameters().iter();
         let parameters = parameters.map(|(name, tensor)| Ok((name.clone(), tensor.detach())));
         let parameters = parameters.collect::<Result<BTreeMap<String, Tensor>>>()?;
-        let store = ParameterStore::from_tensors(parameters, "model");
+        let store = ParameterStore::from_tensors(parameters, "model").on(self.model.compute());
         Flamingo::new(self.model.config(), *self.model.special_tokens(), store)
     }
 

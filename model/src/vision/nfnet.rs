@@ -9,9 +9,10 @@ use candle_core::{D, Tensor};
 
 use super::check_size;
 use crate::Result;
-use crate::config::NfnetConfig;
-use crate::fused::Gelu;
+use crate::config::{Activation, NfnetConfig};
 use crate::init::{Init, ParameterStore};
+use crate::linear::product;
+use crate::ops;
 
 /// Scale of a residual branch (alpha).
 const BRANCH_SCALE: f64 = 0.2;
@@ -179,7 +180,7 @@ impl Block {
         let gate = ((gate * 0.5)?.tanh()? + 1.0)?.affine(0.5, 0.0)?;
         let gate = gate.unsqueeze(2)?.unsqueeze(3)?;
         let branch = (branch.broadcast_mul(&gate)? * GATE_GAIN)?;
-        let branch = (branch.broadcast_mul(&self.gain)? * BRANCH_SCALE)?;
+        let branch = (branch.broadcast_mul(&self.gain.to_dtype(branch.dtype())?)? * BRANCH_SCALE)?;
         Ok((branch + shortcut)?)
     }
 }
@@ -230,9 +231,10 @@ impl Convolution {
             let missing = covered.saturating_sub(length);
             padded = padded.pad_with_zeros(dimension, missing / 2, missing - missing / 2)?;
         }
-        let weight = self.standardised()?;
+        let weight = self.standardised()?.to_dtype(input.dtype())?;
         let output = padded.conv2d(&weight, 0, stride, 1, self.groups)?;
-        Ok(output.broadcast_add(&self.bias.reshape((1, (), 1, 1))?)?)
+        let bias = self.bias.reshape((1, (), 1, 1))?;
+        Ok(output.broadcast_add(&bias.to_dtype(output.dtype())?)?)
     }
 
     fn standardised(&self) -> Result<Tensor> {
@@ -271,13 +273,13 @@ impl Pointwise {
 
     /// `[M, in]` to `[M, out]`.
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let weight = self.weight.flatten_from(1)?;
-        Ok(input.matmul(&weight.t()?)?.broadcast_add(&self.bias)?)
+        let output = product(input, &self.weight.flatten_from(1)?)?;
+        Ok(output.broadcast_add(&self.bias.to_dtype(output.dtype())?)?)
     }
 }
 
 fn activate(input: &Tensor) -> Result<Tensor> {
-    Ok((input.contiguous()?.apply_op1(Gelu)? * GELU_GAIN)?)
+    Ok((ops::activate(Activation::Gelu, input)? * GELU_GAIN)?)
 }
 
 /// Means of windows of `stride` x `stride`; those at an odd edge are of what is inside.

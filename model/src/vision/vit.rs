@@ -142,14 +142,12 @@ impl VisionTransformer {
             .reshape((count, grid * grid, 3 * side * side))?;
         let mut hidden = self.patch.forward(&patches)?; // [M, patches, width]
         if let Some(class) = &self.class {
-            let class = class.reshape((1, 1, self.config.width))?.broadcast_as((
-                count,
-                1,
-                self.config.width,
-            ))?;
+            let class = class.reshape((1, 1, self.config.width))?;
+            let class = class.to_dtype(hidden.dtype())?;
+            let class = class.broadcast_as((count, 1, self.config.width))?;
             hidden = Tensor::cat(&[&class, &hidden], 1)?;
         }
-        hidden = hidden.broadcast_add(&self.positions)?;
+        hidden = hidden.broadcast_add(&self.positions.to_dtype(hidden.dtype())?)?;
         if let Some(norm) = &self.before {
             hidden = norm.forward(&hidden)?;
         }
