@@ -83,15 +83,38 @@ pub(super) fn lines_of(rows: usize) -> usize {
 impl Panels {
     /// Those of rows `[M, in]`, each of them normalised first where there is a norm.
     pub(super) fn of(rows: &[f32], inputs: usize, norm: Option<RowNorm<'_>>) -> Self {
+        let normalize = norm.map(|norm| {
+            move |normal: &mut [f32], rows: &[f32]| {
+                let normal = normal.chunks_mut(inputs).zip(rows.chunks(inputs));
+                normal.for_each(|(normal, row)| norm.apply(normal, row));
+            }
+        });
+        Self::prepared(rows, inputs, normalize)
+    }
+
+    /// Those of rows `[M, in]`, after `change` was made to copies of several rows at a time.
+    pub(super) fn of_each(rows: &[f32], inputs: usize, change: impl Fn(&mut [f32]) + Sync) -> Self {
+        let prepare = |copy: &mut [f32], rows: &[f32]| {
+            copy.copy_from_slice(rows);
+            change(copy);
+        };
+        Self::prepared(rows, inputs, Some(prepare))
+    }
+
+    /// Those of rows `[M, in]`, or of what `prepare` writes of several of them at a time.
+    fn prepared(
+        rows: &[f32],
+        inputs: usize,
+        prepare: Option<impl Fn(&mut [f32], &[f32]) + Sync>,
+    ) -> Self {
         let count = rows.len() / inputs;
         let fill = |start: usize, places: &mut [MaybeUninit<Line>], buffer: &mut Vec<f32>| {
             let end = count.min(start + PANEL_ROWS);
             let mut rows = &rows[start * inputs..end * inputs];
-            match norm {
-                Some(norm) => {
+            match &prepare {
+                Some(prepare) => {
                     buffer.resize(rows.len(), 0.0);
-                    let normal = buffer.chunks_mut(inputs).zip(rows.chunks(inputs));
-                    normal.for_each(|(normal, row)| norm.apply(normal, row));
+                    prepare(buffer, rows);
                     rows = buffer;
                 }
                 None => touch(rows),
