@@ -17,6 +17,7 @@ use crate::loss::cross_entropy;
 use crate::media::{Attended, Media};
 use crate::recomputed::RecomputedLayer;
 use crate::resampler::Resampler;
+use crate::table::Table;
 use crate::vision::VisionEncoder;
 use crate::{Error, Result};
 
@@ -115,10 +116,27 @@ impl Flamingo {
     /// # Errors
     /// The model computes in 16 bits, and the weights of a group were rounded to them when it was built.
     pub(crate) fn with_trainable(self, groups: &[Group]) -> Result<Self> {
-        let store = ParameterStore::from_tensors(self.parameters, "model").trainable(groups);
-        let store = store.on(&self.compute);
+        let rows = trained_rows(&self.special);
+        let store = ParameterStore::from_tensors(self.parameters, "model")
+            .trainable(groups)
+            .rows_alone(&rows)
+            .on(&self.compute);
         store.check_unrounded()?;
         Self::new(&self.config, self.special, store)
+    }
+
+    /// Writes rows of embedding tables that are trained alone into their tables; to be called when they
+    /// have changed.
+    pub(crate) fn write_trained_rows(&self) -> Result<()> {
+        for (name, variable) in &self.variables {
+            match self.parameters.get(name) {
+                Some(table) if table.dims() != variable.dims() => {
+                    Table::write(table, &trained_rows(&self.special), variable)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The same model, whose language model's layers are computed again in the backward pass instead
@@ -219,6 +237,15 @@ impl Flamingo {
     /// # Errors
     /// The inputs do not fit the configuration.
     pub fn loss(&self, inputs: &Inputs) -> Result<Tensor> {
+        self.loss_of(inputs, Tensor::clone)
+    }
+
+    /// As [`Self::loss`], without what a backward pass would need of the scores.
+    pub(crate) fn loss_alone(&self, inputs: &Inputs) -> Result<Tensor> {
+        self.loss_of(inputs, Tensor::detach)
+    }
+
+    fn loss_of(&self, inputs: &Inputs, kept: impl Fn(&Tensor) -> Tensor) -> Result<Tensor> {
         let (positions, targets) = inputs.targets(&self.special)?;
         if targets.is_empty() {
             return cross_entropy(&Tensor::zeros_like(&inputs.pixels)?, &targets);
@@ -226,8 +253,8 @@ impl Flamingo {
         let hidden = self.hidden(inputs)?.flatten(0, 1)?; // [B * L, width]
         let count = positions.len();
         let positions = Tensor::from_vec(positions, count, hidden.device())?;
-        let logits = self.language.logits(&hidden.index_select(&positions, 0)?)?; // [T, V]
-        cross_entropy(&logits, &targets)
+        let hidden = hidden.index_select(&positions, 0)?; // [T, width]
+        Ok(self.language.losses(&kept(&hidden), &targets)?.mean_all()?)
     }
 
     /// As [`Self::forward`], handing every intermediate result to `observe`.
@@ -364,6 +391,13 @@ impl Flamingo {
     pub(crate) fn language(&self) -> &dyn LanguageModel {
         self.language.as_ref()
     }
+}
+
+/// The tokens whose embeddings are trained while the language model is frozen.
+pub(crate) fn trained_rows(special: &SpecialTokens) -> Vec<u32> {
+    let mut rows = vec![special.image, special.end_of_chunk];
+    rows.dedup();
+    rows
 }
 
 fn check_special_tokens(special: &SpecialTokens, vocabulary: usize) -> Result<()> {

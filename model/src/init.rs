@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compute::Compute;
 use crate::language::GgufLanguage;
+use crate::table::Table;
 use crate::tensor_file::{is_safetensors, map_safetensors};
 use crate::torch::read_torch;
 use crate::weight_type::WeightType;
@@ -127,6 +128,8 @@ pub struct ParameterStore {
     frozen_as: WeightType,
     compute: Compute,
     trainable: Vec<Group>,
+    /// Rows of embedding tables that are trained where not all are.
+    rows_alone: Option<Arc<[u32]>>,
     /// Where the tensors came from, for messages.
     origin: String,
     handed_out: BTreeMap<String, Tensor>,
@@ -309,6 +312,13 @@ impl ParameterStore {
         self
     }
 
+    /// Of embedding tables that are trained while the language model is frozen, only these rows are
+    /// variables: a variable of the table's name holds them, `[rows, width]`.
+    pub(crate) fn rows_alone(mut self, rows: &[u32]) -> Self {
+        self.rows_alone = Some(rows.into());
+        self
+    }
+
     fn new(tensors: BTreeMap<String, Tensor>, missing: Missing, origin: String) -> Self {
         Self {
             tensors,
@@ -318,6 +328,7 @@ impl ParameterStore {
             frozen_as: WeightType::F32,
             compute: Compute::default(),
             trainable: Vec::new(),
+            rows_alone: None,
             origin,
             handed_out: BTreeMap::new(),
             variables: BTreeMap::new(),
@@ -339,6 +350,31 @@ impl ParameterStore {
             return Ok(blocks);
         }
         self.get_as(name, shape, init, |tensor| weights.of(tensor, false))
+    }
+
+    /// As [`Self::get_table`], for a table of embeddings, of which rows may be trained alone.
+    pub(crate) fn get_embeddings(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+    ) -> Result<Table> {
+        let is_apart = Group::of(name) == Group::Embeddings
+            && self.trainable.contains(&Group::Embeddings)
+            && !self.trainable.contains(&Group::Language)
+            && self.compute.is_ours();
+        let Some(rows) = self.rows_alone.clone().filter(|_| is_apart) else {
+            return Ok(Table::whole(self.get_table(name, shape, init)?));
+        };
+        // As it is where nothing is trained, then with its rows.
+        let trainable = std::mem::take(&mut self.trainable);
+        let weight = self.get_as(name, shape, init, |tensor| Ok(tensor.clone()));
+        self.trainable = trainable;
+        let (table, variable) = Table::with_rows(&weight?, &rows)?;
+        self.handed_out
+            .insert(name.to_owned(), table.weight.clone());
+        self.variables.insert(name.to_owned(), variable);
+        Ok(table)
     }
 
     /// As [`Self::get_table`], for the weight `[out, in]` of a map.

@@ -65,6 +65,7 @@ mod preprocess;
 mod recomputed;
 mod resampler;
 mod score;
+mod table;
 mod tensor_file;
 mod torch;
 pub mod train;

@@ -4,7 +4,7 @@
 //! it, the non-linearity and the sum behind it; else out of steps that keep gradients. Both come to
 //! the same numbers but for the order of sums.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::Result;
 use crate::config::Activation;
@@ -194,6 +194,18 @@ impl Linear {
         !is_apart && is_large && self.weight.is_contiguous() && fused::takes(input)
     }
 
+    /// Whether the map is its weight and a frozen bias alone, and the product of it with so many rows as
+    /// `input` has is taken in tiles, its gradients too.
+    fn is_plain(&self, input: &Tensor) -> bool {
+        let inputs = input.dims().last().copied().unwrap_or_default().max(1);
+        self.update.is_none()
+            && !self.bias.as_ref().is_some_and(Tensor::track_op)
+            && takes_tiles(input.elem_count() / inputs)
+            && fused::takes(input)
+            && self.weight.is_contiguous()
+            && self.weight.dtype() != DType::U8
+    }
+
     fn map(&self) -> Map {
         Map {
             weight: self.weight.clone(),
@@ -217,7 +229,41 @@ pub(crate) struct Stacked<const N: usize> {
     parts: [Linear; N],
 }
 
+impl<const N: usize> Stacked<N> {
+    /// What the maps make of `norm` of `[B, T, in]`, side by side, `[B, T, N * out]`, for an operation that
+    /// reads it so; `None` where nothing has a gradient, or operations are not our own.
+    pub(crate) fn joined<R: RowNorm>(
+        &self,
+        norm: Option<&R>,
+        input: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        if self.all.is_fixed(input) || !fused::takes(input) {
+            return Ok(None);
+        }
+        let all = match norm {
+            Some(norm) => self.all.forward(&norm.forward(input)?)?,
+            None => self.all.forward(input)?,
+        };
+        Ok(Some(all))
+    }
+}
+
 impl Stacked<2> {
+    /// As [`Self::joined`], of tokens and of those behind them, as in [`Self::heads_of_both`].
+    pub(crate) fn joined_of_both(
+        [first, last]: [&Self; 2],
+        norms: [&impl RowNorm; 2],
+        [tokens, behind]: [&Tensor; 2],
+    ) -> Result<Option<Tensor>> {
+        let is_fixed = first.all.is_fixed(tokens) && last.all.is_fixed(behind);
+        if is_fixed || !fused::takes(tokens) {
+            return Ok(None);
+        }
+        let tokens = first.all.forward(&norms[0].forward(tokens)?)?;
+        let behind = last.all.forward(&norms[1].forward(behind)?)?;
+        Ok(Some(tokens.apply_op2(&behind, fused::Join)?))
+    }
+
     /// The maps to each half of the outputs of `all`.
     pub(crate) fn halves(all: Linear) -> Result<Self> {
         let count = all.weight.dim(0)? / 2;
@@ -321,6 +367,15 @@ pub(crate) struct FeedForward<'a, N> {
 }
 
 impl<N: RowNorm> FeedForward<'_, N> {
+    /// What the part makes of what is normalised, in one operation that keeps gradients.
+    fn rise_and_fall(&self, normal: &Tensor) -> Result<Tensor> {
+        let biases = [self.rise.bias.clone(), self.fall.bias.clone()];
+        let part = fused::RiseAndFall::new(self.activation, biases);
+        let rows = self.rise.rows_of(normal)?;
+        let output = rows.apply_op3(&self.rise.weight, &self.fall.weight, part)?;
+        Ok(output.reshape(self.fall.output_shape(normal)?)?)
+    }
+
     /// `residual` plus what the part makes of `input`, times `gate` `[1]` where there is one.
     pub(crate) fn added_to(
         &self,
@@ -336,6 +391,13 @@ impl<N: RowNorm> FeedForward<'_, N> {
                 Some(norm) => norm.forward(input)?,
                 None => input.clone(),
             };
+            if self.rise.is_plain(&normal) && self.fall.is_plain(&normal) {
+                let output = self.rise_and_fall(&normal)?;
+                return Ok(match gate {
+                    Some(gate) => (residual + output.broadcast_mul(gate)?)?,
+                    None => (residual + output)?,
+                });
+            }
             let inner = activate(self.activation, &self.rise.forward(&normal)?)?;
             return match gate {
                 Some(gate) => self.fall.gated_onto(residual, &inner, gate),

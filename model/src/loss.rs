@@ -14,6 +14,11 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
         // A batch without a target is data, not a fault: it teaches nothing.
         return Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?);
     }
+    Ok(token_losses(logits, targets)?.mean_all()?)
+}
+
+/// Cross entropies, in nats, of `targets` under scores `[T, V]`, f32 `[T]`.
+pub(crate) fn token_losses(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let vocabulary = logits.dim(1)?;
     if let Some(target) = targets
         .iter()
@@ -31,5 +36,5 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     } else {
         plain::cross_entropy(logits, &targets)?
     };
-    Ok(losses.mean_all()?.to_dtype(DType::F32)?)
+    Ok(losses.to_dtype(DType::F32)?)
 }

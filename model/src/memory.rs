@@ -14,9 +14,13 @@ pub fn keep_freed_memory() {
         const TRIM_THRESHOLD_BYTES: libc::c_int = libc::c_int::MAX;
         // The heap grows by this much at once.
         const TOP_PAD_BYTES: libc::c_int = 64 << 20;
+        // By default threads have heaps of their own, of at most 64 MB: what is larger is mapped anew each
+        // time, whatever was said about it, and memory that one thread freed serves no other.
+        const HEAPS: libc::c_int = 1;
         // SAFETY: mallopt takes two integers, may be called at any time and touches only the
         // allocator's own settings, under its own lock. A refused setting leaves the default.
         unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, HEAPS);
             libc::mallopt(libc::M_MMAP_MAX, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES);
             libc::mallopt(libc::M_TOP_PAD, TOP_PAD_BYTES);

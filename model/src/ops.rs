@@ -8,7 +8,9 @@ use candle_core::{D, Tensor};
 
 use crate::Result;
 use crate::config::Activation;
-use crate::fused::{self, Attention, BiasedSoftmax, FrozenNorm, Gelu, Norm, Normalize, SelfGate};
+use crate::fused::{
+    self, Attention, BiasedSoftmax, Gelu, Norm, Normalize, PackedAttention, ScaledNorm, SelfGate,
+};
 use crate::init::{Init, ParameterStore};
 use crate::plain;
 
@@ -76,18 +78,11 @@ impl RowNorm for LayerNorm {
             return plain::norm(input, normalize, &self.weight, self.bias.as_ref());
         }
         let input = input.contiguous()?;
-        if let Some(bias) = &self.bias
-            && !self.weight.track_op()
-            && !bias.track_op()
-        {
-            return Ok(input.apply_op3(&self.weight, bias, FrozenNorm(normalize))?);
+        if let Some(bias) = &self.bias {
+            return Ok(input.apply_op3(&self.weight, bias, ScaledNorm(normalize))?);
         }
         let normal = input.apply_op1(normalize)?;
-        let scaled = normal.broadcast_mul(&self.weight)?;
-        Ok(match &self.bias {
-            Some(bias) => scaled.broadcast_add(bias)?,
-            None => scaled,
-        })
+        Ok(normal.broadcast_mul(&self.weight)?)
     }
 }
 
@@ -196,6 +191,27 @@ pub(crate) fn attend(
     }
     let bias = bias.map(Tensor::detach);
     Ok(queries.apply_op3(keys, values, Attention { scale, bias })?)
+}
+
+/// What [`attend`] gives for tokens that each hold queries, then keys, then values of all heads, `[B, T, 3 *
+/// H * D]`, as one map makes them. Keeps gradients, which cost less so.
+pub(crate) fn attend_in_row(
+    all: &Tensor,
+    heads: usize,
+    bias: Option<&Tensor>,
+    scale: f32,
+) -> Result<Tensor> {
+    let bias = bias.map(Tensor::detach);
+    let attention = Attention { scale, bias };
+    Ok(all.apply_op1(PackedAttention { heads, attention })?)
+}
+
+/// As [`attend_in_row`], of queries `[B or 1, T, H * D]`, 1 where all rows ask alike, to keys and values
+/// `[B, S, 2 * H * D]`.
+pub(crate) fn attend_to(queries: &Tensor, others: &Tensor, heads: usize) -> Result<Tensor> {
+    let scale = ((queries.dim(D::Minus1)? / heads.max(1)) as f32).powf(-0.5);
+    let attention = Attention { scale, bias: None };
+    Ok(queries.apply_op2(others, PackedAttention { heads, attention })?)
 }
 
 /// What [`attend`] gives from products of queries and keys `[B, H, T, S]` and values

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use crate::config::{Activation, ResamplerConfig};
 use crate::init::{Init, ParameterStore};
 use crate::linear::{self, Linear, Stacked};
-use crate::ops::{LayerNorm, RowNorm, attend, score_scale, split_heads};
+use crate::ops::{LayerNorm, RowNorm, attend, attend_to, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
@@ -204,17 +204,19 @@ impl Layer {
             Ok(latents.broadcast_as((count, tokens, width))?)
         };
         let of_latents = self.latent_maps.as_ref().unwrap_or(&self.keys_values);
-        let [keys, values] = Stacked::heads_of_both(
-            [&self.keys_values, of_latents],
-            [&self.media_norm, &self.latents_norm],
-            [media, latents],
-            self.heads,
-        )?;
+        let maps = [&self.keys_values, of_latents];
+        let norms = [&self.media_norm, &self.latents_norm];
         let queries = self.queries.of_normal(&self.latents_norm, latents)?;
-        let queries = split_heads(&queries, self.heads)?;
-        let (_, heads, tokens, channels) = queries.dims4()?;
-        let queries = queries.broadcast_as((count, heads, tokens, channels))?;
-        let attended = attend(&queries, &keys, &values, None, score_scale(&queries)?)?;
+        let joined = Stacked::joined_of_both(maps, norms, [media, latents])?;
+        let attended = if let Some(others) = joined {
+            attend_to(&queries, &others, self.heads)?
+        } else {
+            let [keys, values] = Stacked::heads_of_both(maps, norms, [media, latents], self.heads)?;
+            let queries = split_heads(&queries, self.heads)?;
+            let (_, heads, tokens, channels) = queries.dims4()?;
+            let queries = queries.broadcast_as((count, heads, tokens, channels))?;
+            attend(&queries, &keys, &values, None, score_scale(&queries)?)?
+        };
         let latents = self.output.added_to(&for_all(latents)?, &attended)?;
         self.feed_forward.added_to(&latents, None)
     }

@@ -45,15 +45,15 @@ pub(crate) struct FeedForward {
 }
 
 /// A tensor that is being read.
-struct Read<'a, G>(G, &'a Layout);
+pub(super) struct Read<'a, G>(G, &'a Layout);
 
-fn read(tensor: &Tensor) -> Read<'_, impl Deref<Target = Storage>> {
+pub(super) fn read(tensor: &Tensor) -> Read<'_, impl Deref<Target = Storage>> {
     let (storage, layout) = tensor.storage_and_layout();
     Read(storage, layout)
 }
 
 impl<G: Deref<Target = Storage>> Read<'_, G> {
-    fn storage(&self) -> Result<&CpuStorage> {
+    pub(super) fn storage(&self) -> Result<&CpuStorage> {
         match &*self.0 {
             Storage::Cpu(storage) => Ok(storage),
             _ => bail!("{NAME} runs on the CPU"),
@@ -61,7 +61,7 @@ impl<G: Deref<Target = Storage>> Read<'_, G> {
     }
 
     /// The numbers of a tensor `[width]`.
-    fn numbers(&self, width: usize) -> Result<&[f32]> {
+    pub(super) fn numbers(&self, width: usize) -> Result<&[f32]> {
         let numbers = contiguous(self.storage()?, self.1, NAME)?;
         if numbers.len() != width {
             bail!("{NAME}: {} numbers for a width of {width}", numbers.len());

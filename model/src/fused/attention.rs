@@ -72,7 +72,7 @@ fn zeros(places: &mut [MaybeUninit<f32>]) -> &mut [f32] {
 }
 
 /// Everything that both directions read.
-struct Operands<'a> {
+pub(super) struct Operands<'a> {
     queries: Heads<'a>,
     keys: Heads<'a>,
     values: Heads<'a>,
@@ -141,7 +141,7 @@ impl Operands<'_> {
     }
 
     /// `[B, T, H * D]`.
-    fn attend(&self) -> Vec<f32> {
+    pub(super) fn attend(&self) -> Vec<f32> {
         let [batch, heads, tokens, channels] = self.queries.sizes;
         let width = heads * channels;
         let total = batch * tokens * width;
@@ -234,7 +234,7 @@ impl Operands<'_> {
     }
 
     /// Gradients of queries `[B, H, T, D]`, keys and values `[B, G, S, D]`, from that of the result.
-    fn slopes(&self, gradient: &[f32]) -> [Vec<f32>; 3] {
+    pub(super) fn slopes(&self, gradient: &[f32]) -> [Vec<f32>; 3] {
         let [batch, heads, tokens, channels] = self.queries.sizes;
         let [_, key_heads, sources, _] = self.keys.sizes;
         let (width, repeats) = (heads * channels, self.repeats());
@@ -298,7 +298,7 @@ impl Operands<'_> {
 
 impl Attention {
     /// Runs `work` on the operands.
-    fn with_operands<T>(
+    pub(super) fn with_operands<T>(
         &self,
         [queries, keys, values]: [(&CpuStorage, &Layout); 3],
         work: impl FnOnce(&Operands<'_>) -> T,
@@ -332,7 +332,7 @@ impl Attention {
     }
 }
 
-fn cpu(storage: &candle_core::Storage) -> Result<&CpuStorage> {
+pub(super) fn cpu(storage: &candle_core::Storage) -> Result<&CpuStorage> {
     match storage {
         candle_core::Storage::Cpu(storage) => Ok(storage),
         _ => bail!("attention runs on the CPU"),

@@ -11,7 +11,7 @@ pub(crate) struct CrossEntropy;
 
 on_widest! {
     /// The largest score of a row and the sum of the exponentials of all scores less that.
-    fn most_and_sum(scores: &[f32]) -> (f32, f32) {
+    pub(super) fn most_and_sum(scores: &[f32]) -> (f32, f32) {
         let most = largest(scores);
         // In f64: a vocabulary is long enough for f32 sums to lose a digit.
         let sum = sum_of(scores, |score| f64::from(exp_of_nonpositive(score - most)));
@@ -21,7 +21,7 @@ on_widest! {
 
 on_widest! {
     /// `factor` times the exponentials of all scores less `most`.
-    fn exponentials(output: &mut [f32], scores: &[f32], most: f32, factor: f32) {
+    pub(super) fn exponentials(output: &mut [f32], scores: &[f32], most: f32, factor: f32) {
         for (output, score) in output.iter_mut().zip(scores) {
             *output = factor * exp_of_nonpositive(score - most);
         }

@@ -114,7 +114,8 @@ fn add(sums: &mut [f32], residual: &[f32], factor: f32) {
     }
 }
 
-fn activate(sums: &mut [f32], activation: Activation) {
+/// The non-linearity of each number.
+pub(super) fn activate(sums: &mut [f32], activation: Activation) {
     match activation {
         Activation::Gelu => gelu_in_place(sums),
         Activation::GeluTanh => self_gate_in_place(sums, SelfGate::GeluTanh),

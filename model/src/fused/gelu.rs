@@ -44,7 +44,7 @@ on_widest! {
 }
 
 on_widest! {
-    fn slope(output: &mut [f32], input: &[f32], gradient: &[f32]) {
+    pub(super) fn slope(output: &mut [f32], input: &[f32], gradient: &[f32]) {
         /// 1 / sqrt(2 pi).
         const BELL_HEIGHT: f32 = 0.398_942_3;
         for (output, (x, g)) in output.iter_mut().zip(input.iter().zip(gradient)) {

@@ -1,6 +1,6 @@
 //! Tokens behind tokens.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::contiguous;
@@ -48,6 +48,29 @@ impl CustomOp2 for Join {
         let output = unsafe { Output::filled(batch * (tokens + behind), width, fill) };
         let shape = Shape::from((batch, tokens + behind, width));
         Ok((CpuStorage::F32(output), shape))
+    }
+
+    fn bwd(
+        &self,
+        first: &Tensor,
+        last: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (tokens, behind) = (first.dim(1)?, last.dim(1)?);
+        let of_first = first.track_op().then(|| {
+            let part = gradient.narrow(1, 0, tokens)?;
+            part.contiguous()
+        });
+        let of_last = last.track_op().then(|| {
+            let part = gradient.narrow(1, tokens, behind)?;
+            if last.dim(0)? == gradient.dim(0)? {
+                part.contiguous()
+            } else {
+                part.contiguous()?.sum_keepdim(0)
+            }
+        });
+        Ok((of_first.transpose()?, of_last.transpose()?))
     }
 }
 

@@ -4,6 +4,8 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
+use rayon::prelude::*;
+
 use super::lanes::{on_widest, sum_of, sum_of_pairs};
 use super::{contiguous, fill_rows};
 
@@ -79,6 +81,51 @@ on_widest! {
     }
 }
 
+on_widest! {
+    /// The gradient of one row of a norm with a scale behind it.
+    fn scaled_slope(
+        output: &mut [f32],
+        input: &[f32],
+        gradient: &[f32],
+        scales: &[f32],
+        how: Normalize,
+    ) {
+        for (output, (g, scale)) in output.iter_mut().zip(gradient.iter().zip(scales)) {
+            *output = g * scale;
+        }
+        let count = input.len() as f32;
+        let (shift, factor) = how.shift_and_factor(input);
+        let along = sum_of_pairs(input, output, |x, g| (x - shift) * g);
+        let along = along / count * factor * factor;
+        let mean = if how.is_centred {
+            sum_of(output, |g| g) / count
+        } else {
+            0.0
+        };
+        for (output, x) in output.iter_mut().zip(input) {
+            *output = factor * (*output - mean - (x - shift) * along);
+        }
+    }
+}
+
+on_widest! {
+    /// Adds the gradients of scale and shift that one row has.
+    fn add_learnt_slopes(
+        scales: &mut [f32],
+        shifts: &mut [f32],
+        input: &[f32],
+        gradient: &[f32],
+        how: Normalize,
+    ) {
+        let (shift, factor) = how.shift_and_factor(input);
+        let sums = scales.iter_mut().zip(shifts);
+        for ((of_scale, of_shift), (x, g)) in sums.zip(input.iter().zip(gradient)) {
+            *of_scale += g * ((x - shift) * factor);
+            *of_shift += g;
+        }
+    }
+}
+
 /// A norm of rows with its learnt scale and shift.
 #[derive(Clone, Copy)]
 pub(super) struct RowNorm<'a> {
@@ -146,13 +193,13 @@ impl CustomOp2 for NormalizeSlope {
     }
 }
 
-/// [`Normalize`], then a frozen scale and shift `[width]`, in one walk.
+/// [`Normalize`], then a scale and a shift `[width]`, in one walk. Those that are trained get gradients.
 #[derive(Clone, Copy)]
-pub(crate) struct FrozenNorm(pub(crate) Normalize);
+pub(crate) struct ScaledNorm(pub(crate) Normalize);
 
-impl CustomOp3 for FrozenNorm {
+impl CustomOp3 for ScaledNorm {
     fn name(&self) -> &'static str {
-        "frozen-norm"
+        "scaled-norm"
     }
 
     fn cpu_fwd(
@@ -187,12 +234,90 @@ impl CustomOp3 for FrozenNorm {
         &self,
         input: &Tensor,
         scale: &Tensor,
-        _: &Tensor,
+        shift: &Tensor,
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let scaled = gradient.broadcast_mul(&scale.detach())?;
-        let slope = input.apply_op2_no_bwd(&scaled.contiguous()?, &NormalizeSlope(self.0))?;
-        Ok((Some(slope), None, None))
+        let gradient = gradient.contiguous()?;
+        let of_input = input.track_op().then(|| {
+            let slope = ScaledSlope(self.0);
+            input.apply_op3_no_bwd(&scale.detach(), &gradient, &slope)
+        });
+        let of_learnt = (scale.track_op() || shift.track_op())
+            .then(|| input.apply_op2_no_bwd(&gradient, &LearntSlopes(self.0)));
+        let of_learnt = of_learnt.transpose()?;
+        let part = |at: usize| of_learnt.as_ref().map(|both| both.get(at)).transpose();
+        Ok((of_input.transpose()?, part(0)?, part(1)?))
+    }
+}
+
+/// Gradient of [`ScaledNorm`] of its input, from that, the scale and the result's gradient.
+struct ScaledSlope(Normalize);
+
+impl CustomOp3 for ScaledSlope {
+    fn name(&self) -> &'static str {
+        "scaled-norm-slope"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = contiguous(input, layout, self.name())?;
+        let scales = contiguous(scale, scale_layout, self.name())?;
+        let gradient = contiguous(gradient, gradient_layout, self.name())?;
+        let width = layout.dims().last().copied().unwrap_or(1);
+        let mut output = vec![0.0; input.len()];
+        fill_rows(&mut output, width, |row, output| {
+            let at = row * width..(row + 1) * width;
+            scaled_slope(output, &input[at.clone()], &gradient[at], scales, self.0);
+        });
+        Ok((CpuStorage::F32(output), layout.shape().clone()))
+    }
+}
+
+/// Gradients of scale and shift, `[2, width]`, from the input and the result's gradient.
+struct LearntSlopes(Normalize);
+
+/// Rows whose gradients of scale and shift are added up by one task.
+const SUMMED_ROWS: usize = 64;
+
+impl CustomOp2 for LearntSlopes {
+    fn name(&self) -> &'static str {
+        "learnt-norm-slopes"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = contiguous(input, layout, self.name())?;
+        let gradient = contiguous(gradient, gradient_layout, self.name())?;
+        let width = layout.dims().last().copied().unwrap_or(1).max(1);
+        let parts = (input.par_chunks(SUMMED_ROWS * width))
+            .zip(gradient.par_chunks(SUMMED_ROWS * width))
+            .map(|(input, gradient)| {
+                let mut sums = vec![0.0; 2 * width];
+                let (scales, shifts) = sums.split_at_mut(width);
+                for (input, gradient) in input.chunks(width).zip(gradient.chunks(width)) {
+                    add_learnt_slopes(scales, shifts, input, gradient, self.0);
+                }
+                sums
+            });
+        let parts: Vec<Vec<f32>> = parts.collect();
+        let mut sums = vec![0.0; 2 * width];
+        for part in parts {
+            let sums = sums.iter_mut().zip(part);
+            sums.for_each(|(sum, number)| *sum += number);
+        }
+        Ok((CpuStorage::F32(sums), Shape::from((2, width))))
     }
 }

@@ -83,15 +83,38 @@ pub(super) fn lines_of(rows: usize) -> usize {
 impl Panels {
     /// Those of rows `[M, in]`, each of them normalised first where there is a norm.
     pub(super) fn of(rows: &[f32], inputs: usize, norm: Option<RowNorm<'_>>) -> Self {
+        let normalize = norm.map(|norm| {
+            move |normal: &mut [f32], rows: &[f32]| {
+                let normal = normal.chunks_mut(inputs).zip(rows.chunks(inputs));
+                normal.for_each(|(normal, row)| norm.apply(normal, row));
+            }
+        });
+        Self::prepared(rows, inputs, normalize)
+    }
+
+    /// Those of rows `[M, in]`, after `change` was made to copies of several rows at a time.
+    pub(super) fn of_each(rows: &[f32], inputs: usize, change: impl Fn(&mut [f32]) + Sync) -> Self {
+        let prepare = |copy: &mut [f32], rows: &[f32]| {
+            copy.copy_from_slice(rows);
+            change(copy);
+        };
+        Self::prepared(rows, inputs, Some(prepare))
+    }
+
+    /// Those of rows `[M, in]`, or of what `prepare` writes of several of them at a time.
+    fn prepared(
+        rows: &[f32],
+        inputs: usize,
+        prepare: Option<impl Fn(&mut [f32], &[f32]) + Sync>,
+    ) -> Self {
         let count = rows.len() / inputs;
         let fill = |start: usize, places: &mut [MaybeUninit<Line>], buffer: &mut Vec<f32>| {
             let end = count.min(start + PANEL_ROWS);
             let mut rows = &rows[start * inputs..end * inputs];
-            match norm {
-                Some(norm) => {
+            match &prepare {
+                Some(prepare) => {
                     buffer.resize(rows.len(), 0.0);
-                    let normal = buffer.chunks_mut(inputs).zip(rows.chunks(inputs));
-                    normal.for_each(|(normal, row)| norm.apply(normal, row));
+                    prepare(buffer, rows);
                     rows = buffer;
                 }
                 None => touch(rows),
@@ -156,13 +179,19 @@ impl Panels {
         }
     }
 
-    /// Panels for rows `[M, in]` that `fill` writes.
+    /// Panels for rows `[M, in]` that `fill` writes, in memory that may have been something else.
     ///
     /// # Safety
     /// `fill` writes each number.
-    pub(super) unsafe fn made(rows: usize, inputs: usize, fill: impl FnOnce(&Places)) -> Self {
+    pub(super) unsafe fn made(
+        mut lines: Vec<Line>,
+        rows: usize,
+        inputs: usize,
+        fill: impl FnOnce(&Places),
+    ) -> Self {
         let total = lines_of(rows) * inputs;
-        let mut lines: Vec<Line> = Vec::with_capacity(total);
+        lines.clear();
+        lines.reserve_exact(total);
         fill(&Places {
             start: lines.as_mut_ptr(),
             rows,
@@ -175,6 +204,35 @@ impl Panels {
             rows,
             inputs,
         }
+    }
+
+    /// All lines, panel by panel.
+    pub(super) fn lines_mut(&mut self) -> &mut [Line] {
+        &mut self.lines
+    }
+
+    /// The memory, for other panels.
+    pub(super) fn into_lines(self) -> Vec<Line> {
+        self.lines
+    }
+
+    /// The number of this row and input.
+    pub(super) fn number(&self, row: usize, input: usize) -> f32 {
+        let (line, lane) = self.place(row, input);
+        self.lines[line].0[lane]
+    }
+
+    pub(super) fn number_mut(&mut self, row: usize, input: usize) -> &mut f32 {
+        let (line, lane) = self.place(row, input);
+        &mut self.lines[line].0[lane]
+    }
+
+    /// The line and the number of it where this row and input stand.
+    fn place(&self, row: usize, input: usize) -> (usize, usize) {
+        let (index, row) = (row / PANEL_ROWS, row % PANEL_ROWS);
+        let per_input = lines_of(PANEL_ROWS.min(self.rows - index * PANEL_ROWS));
+        let first = index * MOST_LINES * self.inputs;
+        (first + input * per_input + row / WIDTH, row % WIDTH)
     }
 
     pub(super) fn rows(&self) -> usize {

@@ -86,8 +86,10 @@ pub(super) fn panels_product<W: Stored>(
     unsafe { Output::filled(panels.rows(), outputs, fill) }
 }
 
-/// As [`panels_product`], to panels of the result; a residual is not added.
+/// As [`panels_product`], to panels of the result, in memory that may have been something else; a residual
+/// is not added.
 pub(super) fn panels_to_panels<W: Stored>(
+    space: Vec<Line>,
     panels: &Panels,
     weight: &[W],
     finish: Finish<'_>,
@@ -108,7 +110,7 @@ pub(super) fn panels_to_panels<W: Stored>(
         );
     };
     // SAFETY: work is shared out for all pairs of a panel and outputs.
-    unsafe { Panels::made(panels.rows(), outputs, fill) }
+    unsafe { Panels::made(space, panels.rows(), outputs, fill) }
 }
 
 /// Calls `work` on all threads, once for each pair of a panel and a part of the weight, with the panel's

@@ -88,7 +88,7 @@ on_widest! {
 }
 
 on_widest! {
-    fn slope(output: &mut [f32], input: &[f32], gradient: &[f32], gate: SelfGate) {
+    pub(super) fn slope(output: &mut [f32], input: &[f32], gradient: &[f32], gate: SelfGate) {
         match gate {
             SelfGate::Silu => slope_each(output, input, gradient, |x| (x, 1.0)),
             SelfGate::QuickGelu => slope_each(output, input, gradient, |x| (1.702 * x, 1.702)),

@@ -56,6 +56,17 @@ pub(super) fn turned_product(
     Ok(product)
 }
 
+/// `x * W` of rows `[M, out]` and a weight `[out, in]`, `[M, in]`.
+pub(super) fn by_rows_of(
+    rows: (&CpuStorage, &Layout),
+    weight: (&CpuStorage, &Layout),
+) -> Result<Vec<f32>> {
+    match ByRows.cpu_fwd(rows.0, rows.1, weight.0, weight.1)? {
+        (CpuStorage::F32(product), _) => Ok(product),
+        _ => bail!("products are of f32"),
+    }
+}
+
 /// Candle's product of matrices that lie anywhere.
 fn matmul(
     (left, left_layout): (&CpuStorage, &Layout),

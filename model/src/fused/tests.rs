@@ -1,6 +1,7 @@
 //! Each operation against the same function composed of candle's elementary ones, whose gradients
 //! candle knows.
 
+use candle_core::backprop::GradStore;
 use candle_core::{D, Device, Tensor, Var};
 
 use super::*;
@@ -166,6 +167,283 @@ fn a_target_outside_the_scores_is_an_error() {
     assert!(result.unwrap_err().to_string().contains("target 8"));
 }
 
+/// Losses and gradients, of hidden states and of rows of the table, of tokens of which some are scored by
+/// rows that are trained.
+fn assert_head(count: usize, vocabulary: usize) {
+    let width = 20;
+    let (hidden, table) = (numbers(count, width, 0.2), numbers(vocabulary, width, 0.7));
+    let targets: Vec<u32> = (0..count).map(|at| (at * 5 % vocabulary) as u32).collect();
+    let ids = [1_u32, 6];
+    let indices = Tensor::new(&ids, &Device::Cpu).unwrap();
+    let rows = Var::from_tensor(&table.index_select(&indices, 0).unwrap()).unwrap();
+    let frozen = table.as_detached_tensor();
+    let head = || Head::new(&targets, &ids.into(), true);
+    let found = hidden.apply_op3(&frozen, &rows, head()).unwrap();
+    let scores = hidden.matmul(&table.t().unwrap()).unwrap();
+    let expected = crate::loss::token_losses(&scores, &targets).unwrap();
+    let close = |what: &str, found: &Tensor, expected: &Tensor| {
+        let apart = (found - expected)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap();
+        let apart = apart.to_scalar::<f32>().unwrap();
+        assert!(apart < 1e-4, "{what}: {apart}");
+    };
+    close("losses", &found, &expected);
+    let uneven = numbers(1, count, 0.4).flatten_all().unwrap();
+    let gradients = |losses: &Tensor| (losses * &uneven).unwrap().sum_all().unwrap().backward();
+    let (found, expected) = (gradients(&found).unwrap(), gradients(&expected).unwrap());
+    let of_hidden = |gradients: &GradStore| gradients.get(&hidden).unwrap().clone();
+    close("hidden", &of_hidden(&found), &of_hidden(&expected));
+    let of_table = expected
+        .get(&table)
+        .unwrap()
+        .index_select(&indices, 0)
+        .unwrap();
+    close("rows", found.get(&rows).unwrap(), &of_table);
+    let alone = hidden.apply_op2(&frozen, head()).unwrap();
+    close(
+        "hidden alone",
+        &of_hidden(&gradients(&alone).unwrap()),
+        &of_hidden(&expected),
+    );
+}
+
+#[test]
+fn losses_without_all_scores_are_those_with_them() {
+    // Few tokens; several panels, the last of them not full, and more scores than a task has.
+    assert_head(3, 30);
+    assert_head(130, 1100);
+}
+
+#[test]
+fn trained_rows_are_looked_up_in_their_table_and_alone_have_a_gradient() {
+    let table = numbers(5, 3, 0.1).as_detached_tensor();
+    let indices = Tensor::new(&[4_u32, 1], &Device::Cpu).unwrap();
+    let rows = Var::from_tensor(&table.index_select(&indices, 0).unwrap()).unwrap();
+    let tokens = [1_u32, 0, 4, 1];
+    let lookup = TrainedRows {
+        tokens: tokens.to_vec(),
+        ids: [4, 1].into(),
+    };
+    let found = table.apply_op2(&rows, lookup).unwrap();
+    let indices = Tensor::new(&tokens, &Device::Cpu).unwrap();
+    assert_close("rows", &found, &table.index_select(&indices, 0).unwrap());
+    let weights = numbers(4, 3, 0.4).as_detached_tensor();
+    let gradients = (found * &weights)
+        .unwrap()
+        .sum_all()
+        .unwrap()
+        .backward()
+        .unwrap();
+    let of = |row: usize| weights.get(row).unwrap();
+    let expected = Tensor::stack(&[of(2), (of(0) + of(3)).unwrap()], 0).unwrap();
+    assert_close("gradient", gradients.get(&rows).unwrap(), &expected);
+}
+
+#[test]
+fn a_trained_product_agrees_with_the_composed_one() {
+    for (count, is_turned) in [(3, false), (60, false), (3, true), (60, true)] {
+        let (rows, weight) = (numbers(count, 70, 0.5), numbers(110, 70, 0.8));
+        let turned = Var::from_tensor(&weight.t().unwrap().contiguous().unwrap()).unwrap();
+        let weight = if is_turned { &turned } else { &weight };
+        let of = |weight: &Tensor| {
+            if is_turned {
+                weight.t().unwrap()
+            } else {
+                weight.clone()
+            }
+        };
+        let found = rows.apply_op2(&of(weight), TrainedProduct).unwrap();
+        let expected = rows.matmul(&of(weight).t().unwrap()).unwrap();
+        let uneven = numbers(count, 110, 0.4).as_detached_tensor();
+        let gradients = |product: &Tensor| {
+            (product * &uneven)
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .backward()
+                .unwrap()
+        };
+        let close = |what: &str, found: &Tensor, expected: &Tensor| {
+            let apart = (found - expected)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap();
+            let apart = apart.to_scalar::<f32>().unwrap();
+            assert!(
+                apart < 1e-3,
+                "{what} of {count}, turned {is_turned}: {apart}"
+            );
+        };
+        close("product", &found, &expected);
+        let (found, expected) = (gradients(&found), gradients(&expected));
+        for var in [&rows, weight] {
+            close(
+                "gradient",
+                found.get(var).unwrap(),
+                expected.get(var).unwrap(),
+            );
+        }
+    }
+}
+
+#[test]
+fn the_scale_and_shift_of_a_norm_get_gradients_where_they_are_trained() {
+    let normalize = Normalize {
+        is_centred: true,
+        epsilon: 1e-5,
+    };
+    let (rows, scale, shift) = (numbers(150, 9, 0.2), numbers(1, 9, 0.3), numbers(1, 9, 1.9));
+    let flat = |var: &Var| Var::from_tensor(&var.flatten_all().unwrap()).unwrap();
+    let (scale, shift) = (flat(&scale), flat(&shift));
+    let found = rows
+        .apply_op3(&scale, &shift, ScaledNorm(normalize))
+        .unwrap();
+    let normal = rows.apply_op1(normalize).unwrap();
+    let scaled = normal.broadcast_mul(&scale).unwrap();
+    let expected = scaled.broadcast_add(&shift).unwrap();
+    let uneven = numbers(150, 9, 0.4).as_detached_tensor();
+    let gradients = |output: &Tensor| {
+        let sum = (output * &uneven).unwrap().sum_all().unwrap();
+        sum.backward().unwrap()
+    };
+    let (found, expected) = (gradients(&found), gradients(&expected));
+    for var in [&rows, &scale, &shift] {
+        let apart = (found.get(var).unwrap() - expected.get(var).unwrap()).unwrap();
+        let most = |tensor: &Tensor| {
+            let most = tensor.abs().unwrap().max_all().unwrap();
+            most.to_scalar::<f32>().unwrap()
+        };
+        let (apart, size) = (most(&apart), most(expected.get(var).unwrap()));
+        assert!(apart <= 1e-5 * size, "{apart} of {size}");
+    }
+}
+
+#[test]
+fn attention_of_packed_heads_is_that_of_parted_ones() {
+    let (heads, channels, scale) = (3, 4, 0.5);
+    let width = heads * channels;
+    let part = |all: &Tensor, parts: usize, at: usize| {
+        let part = all.narrow(2, at * width, width).unwrap();
+        assert_eq!(all.dim(2).unwrap(), parts * width);
+        crate::ops::split_heads(&part.contiguous().unwrap(), heads).unwrap()
+    };
+    let packed = || PackedAttention {
+        heads,
+        attention: Attention { scale, bias: None },
+    };
+    let parted = |queries: &Tensor, keys: &Tensor, values: &Tensor| {
+        let attention = Attention { scale, bias: None };
+        queries.apply_op3(keys, values, attention).unwrap()
+    };
+    let compare = |vars: &[&Var], found: &Tensor, expected: &Tensor| {
+        assert_close("result", found, expected);
+        let uneven = numbers(1, found.elem_count(), 0.4);
+        let uneven = uneven.reshape(found.shape()).unwrap();
+        let gradients = |output: &Tensor| {
+            let sum = (output * &uneven).unwrap().sum_all().unwrap();
+            sum.backward().unwrap()
+        };
+        let (found, expected) = (gradients(found), gradients(expected));
+        for var in vars {
+            let apart = (found.get(var).unwrap() - expected.get(var).unwrap()).unwrap();
+            let apart = apart.abs().unwrap().max_all().unwrap();
+            assert!(apart.to_scalar::<f32>().unwrap() < 2e-5);
+        }
+    };
+    let var = numbers(2 * 70, 3 * width, 0.1);
+    let all = var.reshape((2, 70, 3 * width)).unwrap();
+    let [queries, keys, values] = [0, 1, 2].map(|at| part(&all, 3, at));
+    let found = all.apply_op1(packed()).unwrap();
+    compare(&[&var], &found, &parted(&queries, &keys, &values));
+    // Queries of each row, and of all rows alike.
+    let other_var = numbers(2 * 9, 2 * width, 0.6);
+    let others = other_var.reshape((2, 9, 2 * width)).unwrap();
+    let [keys, values] = [0, 1].map(|at| part(&others, 2, at));
+    for rows in [1, 2] {
+        let var = numbers(rows * 20, width, 0.3);
+        let queries = var.reshape((rows, 20, width)).unwrap();
+        let found = queries.apply_op2(&others, packed()).unwrap();
+        let spread = queries.broadcast_as((2, 20, width)).unwrap();
+        let queries = part(&spread, 1, 0);
+        compare(
+            &[&var, &other_var],
+            &found,
+            &parted(&queries, &keys, &values),
+        );
+    }
+}
+
+#[test]
+fn rise_and_fall_are_what_their_steps_come_to() {
+    use crate::config::Activation;
+    let all = [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Silu,
+        Activation::Relu,
+        Activation::SquaredRelu,
+    ];
+    let small = |rows, width, seed| {
+        let numbers = (numbers(rows, width, seed).as_detached_tensor() * 0.1).unwrap();
+        Var::from_tensor(&numbers).unwrap()
+    };
+    let (rows, rise, fall) = (small(60, 20, 0.5), small(70, 20, 0.8), small(30, 70, 0.3));
+    let bias = |width, seed| {
+        let bias = small(1, width, seed).as_detached_tensor();
+        bias.flatten_all().unwrap()
+    };
+    let biases = [bias(70, 0.2), bias(30, 0.9)];
+    let uneven = numbers(60, 30, 0.4).as_detached_tensor();
+    for activation in all {
+        for is_frozen in [false, true] {
+            let weight = |var: &Var| match is_frozen {
+                true => var.as_detached_tensor(),
+                false => var.as_tensor().clone(),
+            };
+            let part = RiseAndFall::new(activation, biases.clone().map(Some));
+            let found = rows
+                .apply_op3(&weight(&rise), &weight(&fall), part)
+                .unwrap();
+            let map = |rows: &Tensor, weight: &Tensor, bias: &Tensor| {
+                let product = rows.matmul(&weight.t().unwrap()).unwrap();
+                product.broadcast_add(bias).unwrap()
+            };
+            let risen = map(&rows, &rise, &biases[0]);
+            let inner = crate::ops::activate(activation, &risen).unwrap();
+            let expected = map(&inner, &fall, &biases[1]);
+            let close = |what: &str, found: &Tensor, expected: &Tensor| {
+                let apart = (found - expected).unwrap().abs().unwrap();
+                let apart = apart.max_all().unwrap().to_scalar::<f32>().unwrap();
+                assert!(apart < 1e-4, "{what}, {activation:?}: {apart}");
+            };
+            close("result", &found, &expected);
+            let gradients = |output: &Tensor| {
+                let sum = (output * &uneven).unwrap().sum_all().unwrap();
+                sum.backward().unwrap()
+            };
+            let (found, expected) = (gradients(&found), gradients(&expected));
+            close(
+                "rows",
+                found.get(&rows).unwrap(),
+                expected.get(&rows).unwrap(),
+            );
+            for (what, var) in [("rise", &rise), ("fall", &fall)] {
+                match found.get(var) {
+                    Some(found) => close(what, found, expected.get(var).unwrap()),
+                    None => assert!(is_frozen, "{what} has no gradient"),
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_turn_agrees_with_the_composed_one() {
     let angles: Vec<f32> = (0..6).map(|at| at as f32 * 0.7).collect();
@@ -259,7 +537,7 @@ fn a_frozen_affine_map_and_a_frozen_norm_agree_with_the_composed_ones() {
     };
     assert_same(
         &numbers(35, 9, 0.2),
-        |x| x.apply_op3(&scale, &shift, FrozenNorm(normalize)).unwrap(),
+        |x| x.apply_op3(&scale, &shift, ScaledNorm(normalize)).unwrap(),
         |x| {
             let normal = x.apply_op1(normalize).unwrap();
             let scaled = normal.broadcast_mul(&scale).unwrap();

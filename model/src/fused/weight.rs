@@ -5,6 +5,7 @@ use half::bf16;
 
 use super::block::{Block, row_bytes};
 use super::finish::Finish;
+use super::lines::Line;
 use super::panels::Panels;
 use super::product::{panels_product, panels_to_panels};
 
@@ -49,12 +50,17 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// As [`panels_to_panels`].
+    /// As [`panels_to_panels`], in memory of their own.
     pub(super) fn panels(self, panels: &Panels, finish: Finish<'_>) -> Panels {
+        self.panels_in(Vec::new(), panels, finish)
+    }
+
+    /// As [`panels_to_panels`].
+    pub(super) fn panels_in(self, space: Vec<Line>, panels: &Panels, finish: Finish<'_>) -> Panels {
         match self {
-            Self::F32(weight) => panels_to_panels(panels, weight, finish),
-            Self::Bf16(weight) => panels_to_panels(panels, weight, finish),
-            Self::Blocks(weight) => panels_to_panels(panels, weight, finish),
+            Self::F32(weight) => panels_to_panels(space, panels, weight, finish),
+            Self::Bf16(weight) => panels_to_panels(space, panels, weight, finish),
+            Self::Blocks(weight) => panels_to_panels(space, panels, weight, finish),
         }
     }
 }

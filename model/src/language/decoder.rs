@@ -10,7 +10,9 @@ use super::{LanguageModel, LayerCache, Positions};
 use crate::compute::Compute;
 use crate::init::{Init, ParameterStore, rows_of_table};
 use crate::linear::Linear;
+use crate::loss::token_losses;
 use crate::ops::RowNorm;
+use crate::table::Table;
 use crate::{Error, Result, fused, plain};
 
 /// Deviation of the first embeddings (Radford et al. 2019, released code).
@@ -20,7 +22,7 @@ const EMBEDDING_DEVIATION: f64 = 0.02;
 pub struct Decoder {
     config: LanguageConfig,
     compute: Compute,
-    embeddings: Tensor,
+    embeddings: Table,
     /// A table of learnt positions, and the row of the first one.
     positions: Option<(Tensor, usize)>,
     /// Maps from a narrower embedding and back to it.
@@ -28,6 +30,8 @@ pub struct Decoder {
     layers: Vec<Layer>,
     /// None where each layer ends in a norm.
     norm: Option<Norm>,
+    /// What scores tokens, and the same as a map.
+    output_table: Table,
     output: Linear,
     slopes: Vec<f32>,
 }
@@ -51,15 +55,23 @@ impl Decoder {
             parameters.get_table(&name, &[rows, width], Init::Normal { deviation })
         };
         let vocabulary = config.vocabulary;
-        let embeddings = table(parameters, names.embeddings, vocabulary, embedding_width)?;
-        let mut output = Linear::new(
-            if config.tied_output {
-                embeddings.clone()
-            } else {
-                table(parameters, names.output, vocabulary, embedding_width)?
-            },
-            None,
-        );
+        let table_of_tokens = |parameters: &mut ParameterStore, name: &str| {
+            let name = format!("{prefix}{name}.weight");
+            let shape = [vocabulary, embedding_width];
+            if config.tied_output && config.family == Family::GptJ {
+                // Scores with a bias come out of the whole table.
+                let init = Init::Normal { deviation };
+                return Ok(Table::whole(parameters.get_table(&name, &shape, init)?));
+            }
+            parameters.get_embeddings(&name, &shape, Init::Normal { deviation })
+        };
+        let embeddings = table_of_tokens(parameters, names.embeddings)?;
+        let output_table = if config.tied_output {
+            embeddings.clone()
+        } else {
+            table_of_tokens(parameters, names.output)?
+        };
+        let mut output = Linear::new(output_table.weight.clone(), None);
         if config.family == Family::GptJ {
             output.add_bias(parameters, &format!("{prefix}{}", names.output))?;
         }
@@ -105,6 +117,7 @@ impl Decoder {
             embedding_maps,
             layers,
             norm,
+            output_table,
             output,
             slopes,
         })
@@ -171,6 +184,18 @@ impl Decoder {
         })))
     }
 
+    /// The last layer's output as the output's map reads it.
+    fn before_output(&self, hidden: &Tensor) -> Result<Tensor> {
+        let hidden = match &self.norm {
+            Some(norm) => norm.forward(hidden)?,
+            None => hidden.clone(),
+        };
+        match &self.embedding_maps {
+            Some([_, outwards]) => outwards.forward(&hidden),
+            None => Ok(hidden),
+        }
+    }
+
     /// Rows of the table of learnt positions for tokens `[B, T]`, `[B, T, width]`.
     fn learnt_positions(
         &self,
@@ -223,7 +248,7 @@ impl LanguageModel for Decoder {
 
     fn embed(&self, tokens: &Tensor, positions: &Positions) -> Result<Tensor> {
         let (batch, length) = tokens.dims2()?;
-        let vocabulary = self.embeddings.dim(0)?;
+        let vocabulary = self.embeddings.weight.dim(0)?;
         let largest = tokens.flatten_all()?.max(0)?.to_scalar::<u32>()?;
         if largest as usize >= vocabulary {
             return Err(Error::Input {
@@ -233,7 +258,7 @@ impl LanguageModel for Decoder {
             });
         }
         let tokens = tokens.flatten_all()?.to_device(self.compute.device())?;
-        let rows = rows_of_table(&self.embeddings, &tokens, self.compute.dtype())?;
+        let rows = self.embeddings.embed(&tokens, self.compute.dtype())?;
         let mut hidden = rows.reshape((batch, length, ()))?;
         if let Some([inwards, _]) = &self.embedding_maps {
             hidden = inwards.forward(&hidden)?;
@@ -256,13 +281,16 @@ impl LanguageModel for Decoder {
     }
 
     fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let mut hidden = match &self.norm {
-            Some(norm) => norm.forward(hidden)?,
-            None => hidden.clone(),
-        };
-        if let Some([_, outwards]) = &self.embedding_maps {
-            hidden = outwards.forward(&hidden)?;
+        let logits = self.output.forward(&self.before_output(hidden)?)?;
+        Ok(logits.to_dtype(DType::F32)?)
+    }
+
+    fn losses(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
+        let hidden = self.before_output(hidden)?;
+        if self.config.family == Family::GptJ {
+            // The only one with a bias.
+            return token_losses(&self.output.forward(&hidden)?, targets);
         }
-        Ok(self.output.forward(&hidden)?.to_dtype(DType::F32)?)
+        self.output_table.losses(&hidden, targets)
     }
 }

@@ -10,7 +10,9 @@ use crate::config::Activation;
 use crate::fused;
 use crate::init::{Init, ParameterStore};
 use crate::linear::{FeedForward, Linear, Stacked};
-use crate::ops::{LayerNorm, RmsNorm, RowNorm, activate, attend, repeat_heads, split_heads, weigh};
+use crate::ops::{
+    LayerNorm, RmsNorm, RowNorm, activate, attend, attend_in_row, repeat_heads, split_heads, weigh,
+};
 use crate::{Error, Result};
 
 pub(super) struct Layer {
@@ -250,6 +252,14 @@ impl Layer {
         positions: &Positions,
         cache: Option<&mut LayerCache>,
     ) -> Result<Tensor> {
+        let joined = match cache {
+            None => self.joined(norm, input, positions)?,
+            Some(_) => None,
+        };
+        if let Some(all) = joined {
+            let bias = positions.bias.as_ref();
+            return attend_in_row(&all, self.heads, bias, self.attention_scale);
+        }
         let [queries, keys, values] = self.queries_keys_values(norm, input)?;
         let (queries, keys) = match &positions.turn {
             Some(turn) => (turn.apply(&queries)?, turn.apply(&keys)?),
@@ -271,6 +281,24 @@ impl Layer {
             _ => attend(&queries, &keys, &values, bias, scale)?,
         };
         Ok(attended)
+    }
+
+    /// Queries, keys and values side by side, `[B, T, 3 * heads * head_dim]`, where they have a gradient and
+    /// attention reads them as their maps write them.
+    fn joined(
+        &self,
+        norm: Option<&Norm>,
+        input: &Tensor,
+        positions: &Positions,
+    ) -> Result<Option<Tensor>> {
+        let is_changed = positions.turn.is_some()
+            || self.relative.is_some()
+            || self.clip.is_some()
+            || self.query_key_norms.is_some();
+        match &self.query_key_value {
+            QueryKeyValue::Apart(Maps::Stacked(maps)) if !is_changed => maps.joined(norm, input),
+            _ => Ok(None),
+        }
     }
 
     /// Queries `[B, heads, T, head_dim]`, keys and values of as many heads as there are.

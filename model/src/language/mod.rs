@@ -63,6 +63,13 @@ pub trait LanguageModel: Send + Sync {
     /// # Errors
     /// The width does not fit.
     fn logits(&self, hidden: &Tensor) -> Result<Tensor>;
+
+    /// Cross entropies, in nats, of `targets` under the scores of the last layer's output `[T, width]`,
+    /// `[T]`.
+    ///
+    /// # Errors
+    /// The width does not fit, or a target is not below V.
+    fn losses(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor>;
 }
 
 /// The keys and values of the tokens a layer has seen, `[B, heads, seen, head_dim]` each.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{TrainConfig, Trainer};
 use crate::compute::Compute;
 use crate::config::Config;
-use crate::flamingo::Flamingo;
+use crate::flamingo::{Flamingo, trained_rows};
 use crate::init::ParameterStore;
 use crate::inputs::SpecialTokens;
 use crate::language::GgufLanguage;
@@ -215,11 +215,33 @@ impl Trainer {
         trainer.optimizer = AdamW::from_tensors(
             state.optimizer_updates,
             trainer.model.variables(),
-            &read_tensors(&path)?,
+            &trainer.averages(read_tensors(&path)?)?,
             &path.display().to_string(),
         )?;
         trainer.steps = state.steps;
         Ok(trainer)
+    }
+
+    /// The optimiser's averages of what is trained. Versions up to 0.1.0 kept those of whole embedding
+    /// tables where two rows were trained.
+    fn averages(&self, mut tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+        let rows = trained_rows(self.model.special_tokens());
+        for (name, variable) in self.model.variables() {
+            let table = self.model.parameters().get(name);
+            let is_whole = |tensor: &Tensor| {
+                tensor.dims() != variable.dims()
+                    && table.is_some_and(|table| table.dims() == tensor.dims())
+            };
+            for which in ["first", "second"] {
+                if let Some(tensor) = tensors.get_mut(&format!("{which}.{name}"))
+                    && is_whole(tensor)
+                {
+                    let rows = Tensor::from_slice(&rows, rows.len(), tensor.device())?;
+                    *tensor = tensor.index_select(&rows, 0)?;
+                }
+            }
+        }
+        Ok(tensors)
     }
 }
 

@@ -1,10 +1,13 @@
 //! AdamW (Loshchilov and Hutter 2019) whose state can be saved.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, Var};
+use rayon::prelude::*;
 
 use super::TrainConfig;
+use super::step::NUMBERS_PER_TASK;
 use crate::init::Group;
 use crate::{Error, Result};
 
@@ -85,16 +88,25 @@ impl AdamW {
             };
             let decay = decay_of(name, variable.rank());
             let shrink = (1.0 - learning_rate * decay) as f32;
-            let mut values: Vec<f32> = variable.flatten_all()?.to_vec1()?;
-            let averages = moments.first.iter_mut().zip(&mut moments.second);
-            for ((value, slope), (first, second)) in values.iter_mut().zip(gradient).zip(averages) {
-                *first = keep1 * *first + take1 * slope;
-                *second = keep2 * *second + take2 * slope * slope;
-                let size = second.sqrt() / root_correction2 + epsilon;
-                *value = *value * shrink - step * *first / size;
-            }
-            let values = Tensor::from_vec(values, variable.shape(), variable.device())?;
-            variable.set(&values)?;
+            let move_all = |values: &mut [f32]| {
+                let averages = (moments.first.par_chunks_mut(NUMBERS_PER_TASK))
+                    .zip(moments.second.par_chunks_mut(NUMBERS_PER_TASK));
+                let tasks = (values.par_chunks_mut(NUMBERS_PER_TASK))
+                    .zip(gradient.par_chunks(NUMBERS_PER_TASK))
+                    .zip(averages);
+                tasks.for_each(|((values, gradient), (first, second))| {
+                    let averages = first.iter_mut().zip(second);
+                    for ((value, slope), (first, second)) in
+                        values.iter_mut().zip(gradient).zip(averages)
+                    {
+                        *first = keep1 * *first + take1 * slope;
+                        *second = keep2 * *second + take2 * slope * slope;
+                        let size = second.sqrt() / root_correction2 + epsilon;
+                        *value = *value * shrink - step * *first / size;
+                    }
+                });
+            };
+            change(variable, move_all)?;
         }
         Ok(())
     }
@@ -153,6 +165,34 @@ impl AdamW {
             })
             .collect::<Result<_>>()?;
         Ok(Self { updates, moments })
+    }
+}
+
+/// Lets `work` change the numbers of a variable, where they lie if that is in memory.
+fn change(variable: &Var, mut work: impl FnMut(&mut [f32])) -> Result<()> {
+    if variable.device().is_cpu() {
+        return Ok(variable.inplace_op1(&InPlace(RefCell::new(work)))?);
+    }
+    let mut values: Vec<f32> = variable.flatten_all()?.to_vec1()?;
+    work(&mut values);
+    let values = Tensor::from_vec(values, variable.shape(), variable.device())?;
+    Ok(variable.set(&values)?)
+}
+
+struct InPlace<F>(RefCell<F>);
+
+impl<F: FnMut(&mut [f32])> InplaceOp1 for InPlace<F> {
+    fn name(&self) -> &'static str {
+        "update"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets())
+        else {
+            candle_core::bail!("{} is of f32 in one piece", self.name());
+        };
+        (self.0.borrow_mut())(&mut values[start..end]);
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::TrainConfig;
 use super::collective::{Collective, Single};
@@ -24,13 +25,16 @@ const NORM_EPSILON: f64 = 1e-6;
 /// parameter where it has more.
 const BUCKET: usize = 1 << 22;
 
+/// Numbers of a gradient or parameter that one task walks over.
+pub(super) const NUMBERS_PER_TASK: usize = 1 << 16;
+
 /// The gradient of each trained parameter, by name.
 pub(crate) type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// A model in training.
 ///
 /// Memory: the model once, two numbers of optimiser state for each trained one, one gradient for
-/// each trained number, and the graph of one batch at a time; with gradient checkpointing the graph holds one number for
+/// each trained number (of embeddings trained beside a frozen language model, of two rows), and the graph of one batch at a time; with gradient checkpointing the graph holds one number for
 /// each channel of a token in each layer of the language model, and all of them in one layer.
 pub struct Trainer {
     pub(super) model: Flamingo,
@@ -112,7 +116,11 @@ impl Trainer {
     /// The inputs do not fit the model.
     pub fn loss(&self, inputs: &Inputs) -> Result<f64> {
         // The graph is freed as deep as it was built.
-        on_deep_stack(|| Ok(f64::from(self.model.loss(inputs)?.to_scalar::<f32>()?)))
+        on_deep_stack(|| {
+            Ok(f64::from(
+                self.model.loss_alone(inputs)?.to_scalar::<f32>()?,
+            ))
+        })
     }
 
     /// The model as it is now, to run it: nothing that it computes keeps a graph. Weights of
@@ -179,6 +187,7 @@ impl Trainer {
                 .update(variables, &gradients, update, |name, rank| {
                     weight_decay(name, rank, config)
                 })?;
+            self.model.write_trained_rows()?;
         }
         self.steps += 1;
         Ok(StepReport {
@@ -273,11 +282,11 @@ impl Trainer {
     fn batch_gradients(&self, inputs: &Inputs, weight: f64) -> Result<(f64, Gradients)> {
         let loss = self.model.loss(inputs)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
-        let store = (loss * weight)?.backward()?;
+        let mut store = (loss * weight)?.backward()?;
         let mut gradients = Gradients::new();
         for (name, variable) in self.model.variables() {
-            if let Some(gradient) = store.get(variable) {
-                let gradient = self.masked_gradient(name, gradient)?;
+            if let Some(gradient) = store.remove(variable) {
+                let gradient = self.masked_gradient(name, &gradient)?;
                 gradients.insert(name.clone(), gradient);
             }
         }
@@ -290,7 +299,8 @@ impl Trainer {
         let mut values: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
         let is_row_only = Group::of(name) == Group::Embeddings
             && !self.config.trainable.contains(&Group::Language);
-        if is_row_only {
+        let table = self.model.parameters().get(name);
+        if is_row_only && table.is_some_and(|table| table.dims() == gradient.dims()) {
             let special = self.model.special_tokens();
             let width = gradient.dim(1)?;
             for (row, values) in values.chunks_mut(width).enumerate() {
@@ -327,11 +337,25 @@ pub(crate) fn add(sums: &mut Gradients, gradients: Gradients) {
     }
 }
 
-/// The norm of all these together. Summed in their order and in f64, so that it is the same on
-/// every run.
+/// The norm of all these together. Summed in an order that the number of threads has no part in, and in
+/// f64, so that it is the same on every run.
 pub(crate) fn global_norm<'a>(gradients: impl Iterator<Item = &'a Vec<f32>>) -> f64 {
-    let squares = gradients.flatten();
-    squares.map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
+    let sums = gradients.map(|gradient| {
+        let parts = gradient.par_chunks(NUMBERS_PER_TASK).map(square_sum);
+        parts.collect::<Vec<f64>>().iter().sum::<f64>()
+    });
+    sums.sum::<f64>().sqrt()
+}
+
+/// Summed in eight lanes, so that no addition waits for another.
+fn square_sum(values: &[f32]) -> f64 {
+    let mut lanes = [0.0; 8];
+    for values in values.chunks(lanes.len()) {
+        for (lane, value) in lanes.iter_mut().zip(values) {
+            *lane += f64::from(*value).powi(2);
+        }
+    }
+    lanes.iter().sum()
 }
 
 /// Scales gradients whose norm is `norm` down to `most`.
@@ -339,8 +363,9 @@ pub(crate) fn clip<'a>(gradients: impl Iterator<Item = &'a mut Vec<f32>>, norm: 
     let factor = most / (norm + NORM_EPSILON);
     if factor < 1.0 {
         let factor = factor as f32;
-        for value in gradients.flatten() {
-            *value *= factor;
+        for gradient in gradients {
+            let parts = gradient.par_chunks_mut(NUMBERS_PER_TASK);
+            parts.for_each(|part| part.iter_mut().for_each(|value| *value *= factor));
         }
     }
 }

@@ -1,0 +1,356 @@
+//! Cross entropy of scores that are never all in memory.
+//!
+//! The scores of a batch over a large vocabulary, and their gradient, would be the largest tensors of a
+//! training step by far. They are taken for some panels of tokens at a time, and become the gradient of
+//! the hidden states at once: it is that of a loss of 1 times a number for each token, which the backward
+//! pass brings. So the scores are computed once.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::across::across;
+use super::cross_entropy::{exponentials, most_and_sum};
+use super::finish::Finish;
+use super::frozen::stored_product;
+use super::lanes::on_widest;
+use super::lines::Line;
+use super::panels::{MOST_LINES, PANEL_ROWS, Panels, lines_of};
+use super::product::takes_tiles;
+use super::slopes::by_rows_of;
+use super::vectors::WIDTH;
+use super::weight::Weight;
+use super::{contiguous, exp_of_nonpositive};
+
+/// Scores held at a time, in numbers (64 MB), or those of one panel where they are more.
+const SCORES: usize = 1 << 24;
+
+/// Scores of each token that one task works through.
+const SCORES_PER_TASK: usize = 1024;
+
+/// Cross entropies of targets `[T]` under the scores `hidden * W^T` of hidden states `[T, width]` and a
+/// frozen table `[V, width]`, `[T]`. A third operand, rows of the table as a variable, gets a gradient; the
+/// table holds what it holds.
+///
+/// Holds 64 MB, and the gradient of the hidden states.
+pub(crate) struct Head {
+    targets: Vec<u32>,
+    trained: Arc<[u32]>,
+    /// Whether a backward pass follows.
+    keeps_slopes: bool,
+    slopes: OnceLock<Slopes>,
+}
+
+/// What a loss of 1 of each token has as gradients.
+struct Slopes {
+    /// Of the hidden states, `[T, width]`.
+    hidden: Vec<f32>,
+    /// Of the trained rows' scores, `[T, ids]`.
+    trained: Vec<f32>,
+}
+
+impl Head {
+    pub(crate) fn new(targets: &[u32], trained: &Arc<[u32]>, keeps_slopes: bool) -> Self {
+        Self {
+            targets: targets.to_vec(),
+            trained: Arc::clone(trained),
+            keeps_slopes,
+            slopes: OnceLock::new(),
+        }
+    }
+
+    fn forward(
+        &self,
+        (hidden, hidden_layout): (&CpuStorage, &Layout),
+        (table, table_layout): (&CpuStorage, &Layout),
+    ) -> Result<(CpuStorage, Shape)> {
+        let (count, width) = hidden_layout.shape().dims2()?;
+        let (vocabulary, _) = table_layout.shape().dims2()?;
+        if count != self.targets.len() {
+            bail!("{NAME}: {count} tokens and {} targets", self.targets.len());
+        }
+        let known = |id: &&u32| **id as usize >= vocabulary;
+        if let Some(id) = self.targets.iter().chain(&*self.trained).find(known) {
+            bail!("target {id} is outside the {vocabulary} scores");
+        }
+        let mut slopes = Slopes {
+            hidden: Vec::with_capacity(count * width),
+            trained: Vec::with_capacity(count * self.trained.len()),
+        };
+        let losses = if takes_tiles(count) && width > 0 {
+            let hidden = contiguous(hidden, hidden_layout, NAME)?;
+            let weight = Weight::new((table, table_layout), width, NAME)?;
+            self.in_tiles(hidden, weight, [width, vocabulary], &mut slopes)?
+        } else {
+            let operands = [(hidden, hidden_layout), (table, table_layout)];
+            self.in_rows(operands, vocabulary, &mut slopes)?
+        };
+        if self.keeps_slopes {
+            // Nobody else sets it: an operation runs once.
+            self.slopes.get_or_init(|| slopes);
+        }
+        Ok((CpuStorage::F32(losses), Shape::from(count)))
+    }
+
+    fn in_tiles(
+        &self,
+        hidden: &[f32],
+        weight: Weight<'_>,
+        [width, vocabulary]: [usize; 2],
+        slopes: &mut Slopes,
+    ) -> Result<Vec<f32>> {
+        let panels = (SCORES / (vocabulary.max(1) * PANEL_ROWS)).max(1);
+        let mut losses = Vec::with_capacity(self.targets.len());
+        let mut space = Vec::new();
+        let parts = hidden.chunks(panels * PANEL_ROWS * width);
+        for (hidden, targets) in parts.zip(self.targets.chunks(panels * PANEL_ROWS)) {
+            let hidden = Panels::of(hidden, width, None);
+            let mut scores = weight.panels_in(space, &hidden, Finish::NOTHING);
+            drop(hidden);
+            let sums = Sums::of(&scores);
+            let known = targets.iter().enumerate().map(|(row, target)| {
+                let score = scores.number(row, *target as usize);
+                sums.logarithm(row) - score
+            });
+            losses.extend(known);
+            if self.keeps_slopes {
+                sums.weights_in_place(&mut scores);
+                for (row, target) in targets.iter().enumerate() {
+                    *scores.number_mut(row, *target as usize) -= 1.0;
+                }
+                for row in 0..targets.len() {
+                    let trained = self.trained.iter();
+                    let numbers = trained.map(|id| scores.number(row, *id as usize));
+                    slopes.trained.extend(numbers);
+                }
+                let slope = match weight {
+                    Weight::F32(weight) => across(&scores, weight, width, Finish::NOTHING),
+                    Weight::Bf16(weight) => across(&scores, weight, width, Finish::NOTHING),
+                    Weight::Blocks(_) => bail!("{NAME} of a table of 8 bits"),
+                };
+                slopes.hidden.extend(slope);
+            }
+            space = scores.into_lines();
+        }
+        Ok(losses)
+    }
+
+    /// As [`Self::in_tiles`], for few tokens and on any processor. Holds all scores.
+    fn in_rows(
+        &self,
+        [hidden, table]: [(&CpuStorage, &Layout); 2],
+        vocabulary: usize,
+        slopes: &mut Slopes,
+    ) -> Result<Vec<f32>> {
+        let (scores, shape) = stored_product(hidden, table, Finish::NOTHING, NAME)?;
+        let layout = Layout::contiguous(shape);
+        let mut weights = contiguous(&scores, &layout, NAME)?.to_vec();
+        let mut losses = Vec::with_capacity(self.targets.len());
+        for (weights, target) in weights.chunks_mut(vocabulary.max(1)).zip(&self.targets) {
+            let target = *target as usize;
+            let (most, sum) = most_and_sum(weights);
+            losses.push(sum.ln() - (weights[target] - most));
+            let scores = weights.to_vec();
+            exponentials(weights, &scores, most, 1.0 / sum);
+            weights[target] -= 1.0;
+            let trained = self.trained.iter().map(|id| weights[*id as usize]);
+            slopes.trained.extend(trained);
+        }
+        if self.keeps_slopes {
+            slopes.hidden = by_rows_of((&CpuStorage::F32(weights), &layout), table)?;
+        }
+        Ok(losses)
+    }
+
+    /// The gradients of the hidden states and of the trained rows.
+    fn backward(&self, hidden: &Tensor, gradient: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        let Some(slopes) = self.slopes.get() else {
+            bail!("{NAME} kept nothing for a backward pass");
+        };
+        let (count, width) = hidden.dims2()?;
+        let gradient = gradient.contiguous()?.to_vec1::<f32>()?;
+        let mut of_hidden = slopes.hidden.clone();
+        let rows = of_hidden.chunks_exact_mut(width).zip(&gradient);
+        rows.for_each(|(row, factor)| row.iter_mut().for_each(|slope| *slope *= factor));
+        let of_hidden = Tensor::from_vec(of_hidden, (count, width), &Device::Cpu)?;
+        let ids = self.trained.len();
+        if ids == 0 {
+            return Ok((of_hidden, None));
+        }
+        let mut of_scores = slopes.trained.clone();
+        let rows = of_scores.chunks_exact_mut(ids).zip(&gradient);
+        rows.for_each(|(row, factor)| row.iter_mut().for_each(|slope| *slope *= factor));
+        let of_scores = Tensor::from_vec(of_scores, (count, ids), &Device::Cpu)?;
+        let of_rows = of_scores.t()?.matmul(&hidden.detach())?;
+        Ok((of_hidden, Some(of_rows)))
+    }
+}
+
+/// The largest score of each token, and the sum of the exponentials of all less that.
+struct Sums {
+    most: Vec<Line>,
+    sums: Vec<[f64; WIDTH]>,
+}
+
+impl Sums {
+    fn of(scores: &Panels) -> Self {
+        let places = lines_of(scores.rows());
+        let parts = scores.inputs().div_ceil(SCORES_PER_TASK);
+        let tasks = (0..places * parts).into_par_iter();
+        let found: Vec<(Line, [f64; WIDTH])> = tasks
+            .map(|task| {
+                let (place, part) = (task / parts, task % parts);
+                let panel = scores.panel(place / MOST_LINES);
+                let step = panel.lines_per_input;
+                let start = part * SCORES_PER_TASK;
+                let end = scores.inputs().min(start + SCORES_PER_TASK);
+                let lines = &panel.lines[start * step + place % MOST_LINES..end * step];
+                let mut found = (Line([f32::NEG_INFINITY; WIDTH]), [0.0; WIDTH]);
+                most_and_sums(lines, step, &mut found.0, &mut found.1);
+                found
+            })
+            .collect();
+        let mut all = Self {
+            most: Vec::with_capacity(places),
+            sums: Vec::with_capacity(places),
+        };
+        for parts in found.chunks(parts.max(1)) {
+            let mut most = Line([f32::NEG_INFINITY; WIDTH]);
+            let mut sums = [0.0; WIDTH];
+            for lane in 0..WIDTH {
+                for (of_part, _) in parts {
+                    // NaN stays: a sum of NaN is not passed over.
+                    most.0[lane] = most.0[lane].max(of_part.0[lane]);
+                }
+                for (of_part, sum) in parts {
+                    sums[lane] += sum[lane] * f64::from(of_part.0[lane] - most.0[lane]).exp();
+                }
+            }
+            all.most.push(most);
+            all.sums.push(sums);
+        }
+        all
+    }
+
+    /// The logarithm of the sum of the exponentials of a token's scores.
+    fn logarithm(&self, row: usize) -> f32 {
+        let (place, lane) = (row / WIDTH, row % WIDTH);
+        (f64::from(self.most[place].0[lane]) + self.sums[place][lane].ln()) as f32
+    }
+
+    /// Makes scores the weights that their exponentials have.
+    fn weights_in_place(&self, scores: &mut Panels) {
+        let (rows, inputs) = (scores.rows(), scores.inputs());
+        let panels = scores.lines_mut().par_chunks_mut(MOST_LINES * inputs);
+        let parts = panels.enumerate().flat_map(|(index, lines)| {
+            let step = lines_of(PANEL_ROWS.min(rows - index * PANEL_ROWS));
+            let parts = lines.par_chunks_mut(SCORES_PER_TASK * step);
+            parts.map(move |lines| (index, step, lines))
+        });
+        parts.for_each(|(index, step, lines)| {
+            for place in 0..step {
+                let of_panel = index * MOST_LINES + place;
+                let mut factors = Line::ZERO;
+                for (factor, sum) in factors.0.iter_mut().zip(&self.sums[of_panel]) {
+                    *factor = (1.0 / sum) as f32;
+                }
+                weigh(&mut lines[place..], step, &self.most[of_panel], &factors);
+            }
+        });
+    }
+}
+
+on_widest! {
+    /// Of every `step`-th line the largest numbers, and the sums of the exponentials less those.
+    fn most_and_sums(lines: &[Line], step: usize, most: &mut Line, sums: &mut [f64; WIDTH]) {
+        /// Numbers added up in 32 bits: a whole vocabulary would lose a digit.
+        const AT_ONCE: usize = 64;
+        for line in lines.iter().step_by(step) {
+            for (most, score) in most.0.iter_mut().zip(&line.0) {
+                // Unlike `f32::max`, one instruction.
+                *most = if *score > *most { *score } else { *most };
+            }
+        }
+        for lines in lines.chunks(AT_ONCE * step) {
+            let mut few = [0.0; WIDTH];
+            for line in lines.iter().step_by(step) {
+                for ((sum, score), most) in few.iter_mut().zip(&line.0).zip(&most.0) {
+                    *sum += exp_of_nonpositive(*score - most);
+                }
+            }
+            for (sum, few) in sums.iter_mut().zip(few) {
+                *sum += f64::from(few);
+            }
+        }
+    }
+}
+
+on_widest! {
+    /// Every `step`-th line to `factors` times the exponentials of it less `most`.
+    fn weigh(lines: &mut [Line], step: usize, most: &Line, factors: &Line) {
+        for line in lines.iter_mut().step_by(step) {
+            for ((score, most), factor) in line.0.iter_mut().zip(&most.0).zip(&factors.0) {
+                *score = factor * exp_of_nonpositive(*score - most);
+            }
+        }
+    }
+}
+
+const NAME: &str = "head";
+
+impl CustomOp2 for Head {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        hidden: &CpuStorage,
+        hidden_layout: &Layout,
+        table: &CpuStorage,
+        table_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((hidden, hidden_layout), (table, table_layout))
+    }
+
+    fn bwd(
+        &self,
+        hidden: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(self.backward(hidden, gradient)?.0), None))
+    }
+}
+
+impl CustomOp3 for Head {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        hidden: &CpuStorage,
+        hidden_layout: &Layout,
+        table: &CpuStorage,
+        table_layout: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward((hidden, hidden_layout), (table, table_layout))
+    }
+
+    fn bwd(
+        &self,
+        hidden: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (of_hidden, of_rows) = self.backward(hidden, gradient)?;
+        Ok((Some(of_hidden), None, of_rows))
+    }
+}
