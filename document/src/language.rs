@@ -2,15 +2,26 @@
 //!
 //! The model of the `whatlang` crate: trigrams of 70 languages, compiled in, nothing to download.
 //! Some thousand characters are looked at, taken from all over the text, so that an English foot
-//! or head does not decide. Where they do not agree (a page half translated, or in two languages
-//! that are close), each of several parts is asked, and the language of most of them is taken.
+//! or head does not decide. Several parts of them are asked. Where they do not agree (a page half
+//! translated, or in two languages that are close), every paragraph is asked which of those
+//! languages it is in, and the one with most letters is taken.
 
 use std::collections::BTreeMap;
 
-/// Characters that are looked at; more change nothing.
+use whatlang::{Detector, Lang};
+
+/// Characters that are looked at first; where one language is in them, more change nothing.
 const LOOKED_AT: usize = 4096;
-/// Parts of which each has a vote, where the whole says nothing sure.
-const PARTS: usize = 8;
+/// Parts of these, each of which has a vote.
+const PARTS: usize = 4;
+/// Share of the votes from which the others are taken for errors.
+const AGREED: f64 = 0.9;
+/// Characters that are looked at where the parts do not agree.
+const LOOKED_AT_THEN: usize = 1 << 16;
+/// Bytes of which a line has a vote of its own; shorter ones belong to the next.
+const LINE: usize = 48;
+/// Characters of a line that are looked at, so that a long one does not stand for all.
+const LONGEST: usize = 512;
 /// Fewest letters of which a language is told without the page's own word.
 const FEWEST_LETTERS: usize = 40;
 
@@ -38,40 +49,80 @@ pub struct Identified {
 /// ```
 #[must_use]
 pub fn identify(text: &str) -> Option<Identified> {
-    let sample = sample(text);
-    let whole = whatlang::detect(&sample)?;
-    if whole.is_reliable() {
-        return Some(Identified {
-            tag: tag(whole.lang().code()),
-            confidence: whole.confidence(),
-            is_reliable: true,
-        });
+    let first = sample(text, LOOKED_AT);
+    let size = first.len().div_ceil(PARTS).max(FEWEST_LETTERS);
+    let mut votes = Votes::of(&first, size, &Detector::new());
+    if votes.share() < AGREED {
+        // A part in two languages may look like a third: only lines say which there are.
+        let among = Votes::of(&first, LINE, &Detector::new()).not_rare();
+        let all = sample(text, LOOKED_AT_THEN);
+        votes = Votes::of(&all, LINE, &Detector::with_allowlist(among));
     }
-    let characters: Vec<char> = sample.chars().collect();
-    let letters = characters.iter().filter(|c| c.is_alphabetic()).count();
-    let mut votes: BTreeMap<&'static str, f64> = BTreeMap::new();
-    for part in characters.chunks(characters.len().div_ceil(PARTS).max(FEWEST_LETTERS)) {
-        let part: String = part.iter().collect();
-        if let Some(info) = whatlang::detect(&part) {
-            *votes.entry(tag(info.lang().code())).or_default() += info.confidence();
-        }
-    }
-    let all: f64 = votes.values().sum();
-    let (tag, most) = votes
-        .into_iter()
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap_or((tag(whole.lang().code()), 0.0));
-    let confidence = if all > 0.0 { most / all } else { 0.0 };
+    let confidence = votes.share();
     Some(Identified {
-        tag,
+        tag: tag(votes.ahead()?.code()),
         confidence,
-        is_reliable: letters >= FEWEST_LETTERS && confidence >= 0.5,
+        is_reliable: votes.asked >= FEWEST_LETTERS && confidence >= 0.5,
     })
 }
 
-/// Lines from all over the text, of [`LOOKED_AT`] characters or somewhat more together.
-fn sample(text: &str) -> String {
-    let every = text.len() / LOOKED_AT + 1;
+/// What parts of a text say of its language.
+struct Votes {
+    /// Letters of the parts in each language, times how sure each was.
+    letters: BTreeMap<&'static str, (Lang, f64)>,
+    /// Letters of all parts.
+    asked: usize,
+}
+
+impl Votes {
+    /// Asks parts of whole lines, each of `size` bytes or somewhat more.
+    fn of(text: &str, size: usize, detector: &Detector) -> Self {
+        let mut votes = Self {
+            letters: BTreeMap::new(),
+            asked: 0,
+        };
+        let mut rest = text;
+        while !rest.is_empty() {
+            let ends = rest.match_indices('\n').map(|(at, _)| at + 1);
+            let end = ends.into_iter().find(|end| *end >= size);
+            let (part, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            rest = behind;
+            let letters = part.chars().filter(|c| c.is_alphabetic()).count();
+            votes.asked += letters;
+            if let Some(info) = detector.detect(part) {
+                let code = info.lang().code();
+                let (_, sum) = votes.letters.entry(code).or_insert((info.lang(), 0.0));
+                *sum += letters as f64 * info.confidence();
+            }
+        }
+        votes
+    }
+
+    /// The language of most letters.
+    fn ahead(&self) -> Option<Lang> {
+        let most = self.letters.values().max_by(|a, b| a.1.total_cmp(&b.1));
+        most.map(|(lang, _)| *lang)
+    }
+
+    /// All languages that are more than errors.
+    fn not_rare(&self) -> Vec<Lang> {
+        let all: f64 = self.letters.values().map(|(_, sum)| sum).sum();
+        let found = self.letters.values();
+        let found = found.filter(|(_, sum)| *sum >= all * (1.0 - AGREED));
+        found.map(|(lang, _)| *lang).collect()
+    }
+
+    /// Its share.
+    fn share(&self) -> f64 {
+        let sums = self.letters.values().map(|(_, sum)| *sum);
+        let (all, most): (f64, f64) = (sums.clone().sum(), sums.fold(0.0, f64::max));
+        if all > 0.0 { most / all } else { 0.0 }
+    }
+}
+
+/// Lines from all over the text, of `count` characters or somewhat more together.
+fn sample(text: &str, count: usize) -> String {
+    let every = text.len() / count + 1;
     let mut sample = String::new();
     let mut due = 0;
     for (start, line) in text.split('\n').map(|line| (offset(text, line), line)) {
@@ -79,7 +130,7 @@ fn sample(text: &str) -> String {
         if start / every < due || line.trim().is_empty() {
             continue;
         }
-        let taken = line.char_indices().nth(LOOKED_AT / PARTS);
+        let taken = line.char_indices().nth(LONGEST);
         sample.push_str(&line[..taken.map_or(line.len(), |(at, _)| at)]);
         sample.push('\n');
         due = sample.len();
@@ -163,6 +214,42 @@ mod tests {
         for language in whatlang::Lang::all() {
             assert_eq!(tag(language.code()).len(), 2, "{}", language.code());
         }
+    }
+
+    const ENGLISH: &str =
+        "The window is open and the rain comes in, so that the papers on the desk are wet.";
+    const SPANISH: &str =
+        "La ventana está abierta y entra la lluvia, de modo que los papeles se han mojado.";
+    const CHINESE: &str =
+        "窗户开着，雨下了进来，桌子上的纸都湿了，我们只好把它们放在火炉旁边晾干。";
+
+    /// So many paragraphs of each, in turns as far as they go.
+    fn mixed(counts: [(&str, usize); 2]) -> String {
+        let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        let turns =
+            (0..most).flat_map(|turn| counts.map(|(text, count)| (turn < count).then_some(text)));
+        turns.flatten().collect::<Vec<&str>>().join("\n\n")
+    }
+
+    #[test]
+    fn a_page_in_two_languages_is_in_that_of_most_paragraphs() {
+        for (more, less) in [(ENGLISH, SPANISH), (SPANISH, ENGLISH), (CHINESE, SPANISH)] {
+            let told = identify(&mixed([(more, 40), (less, 15)])).unwrap();
+            assert_eq!(told.tag, identify(more).unwrap().tag);
+            assert!(told.is_reliable, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_one_language_is_sure_of_it() {
+        for (text, tag) in [(ENGLISH, "en"), (SPANISH, "es"), (CHINESE, "zh")] {
+            let told = identify(&mixed([(text, 30), ("", 0)])).unwrap();
+            assert_eq!(
+                (told.tag, told.confidence, told.is_reliable),
+                (tag, 1.0, true)
+            );
+        }
+        assert!(identify("").is_none() && identify("12 + 30").is_none());
     }
 
     #[test]
