@@ -17,8 +17,9 @@
 //! - [`Checkpoint`] is a model on disk: weights as safetensors and the configuration as TOML.
 //! - [`GgufLanguage`] is a language model in a GGUF file, read tensor by tensor.
 //!
-//! Everything runs in f32 on the CPU; frozen weights may be held in half of that ([`WeightType`]). A program that trains should call [`keep_freed_memory`]
-//! first thing.
+//! Models compute in f32 on the CPU, by operations of this crate, or where [`Compute`] says, by candle's;
+//! frozen weights may be held in fewer bits ([`WeightType`]). A program that trains should call
+//! [`keep_freed_memory`] first thing.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
