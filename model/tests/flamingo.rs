@@ -386,6 +386,54 @@ fn a_batch_without_targets_has_loss_zero() {
     assert_eq!((report.losses, report.gradient_norm), (vec![0.0], 0.0));
 }
 
+/// A run as it is by default: of the embeddings two rows are trained.
+#[test]
+fn a_run_goes_on_from_averages_of_two_rows_and_of_the_whole_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("step-2");
+    let inputs = naming_batch();
+    let mut unbroken = Trainer::new(model(&config("")), TrainConfig::default()).unwrap();
+    for _ in 0..2 {
+        unbroken.step(&[(&inputs, 1.0)]).unwrap();
+    }
+    unbroken.save(&place).unwrap();
+    let resumed = Trainer::load(&place, &Compute::default()).unwrap();
+    // As versions before wrote them: zeros, but for two rows.
+    let path = place.join("optimizer.safetensors");
+    let mut averages = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let special = *unbroken.model().special_tokens();
+    let mut widened = 0;
+    for (name, rows) in &mut averages {
+        let (_, parameter) = name.split_once('.').unwrap();
+        let table = &unbroken.model().parameters()[parameter];
+        if table.dims() == rows.dims() {
+            continue;
+        }
+        let whole = table.zeros_like().unwrap();
+        for (row, id) in [special.image, special.end_of_chunk]
+            .into_iter()
+            .enumerate()
+        {
+            let row = rows.narrow(0, row, 1).unwrap();
+            whole.slice_set(&row, 0, id as usize).unwrap();
+        }
+        *rows = whole;
+        widened += 1;
+    }
+    assert_eq!(widened, 2);
+    candle_core::safetensors::save(&averages, &path).unwrap();
+    let from_whole = Trainer::load(&place, &Compute::default()).unwrap();
+    let expected = unbroken.step(&[(&inputs, 1.0)]).unwrap();
+    for mut resumed in [resumed, from_whole] {
+        assert_eq!(resumed.step(&[(&inputs, 1.0)]).unwrap(), expected);
+        let same = |name: &String, tensor: &Tensor| {
+            values(tensor) == values(&unbroken.model().parameters()[name])
+        };
+        let all = resumed.model().parameters();
+        assert!(all.iter().all(|(name, tensor)| same(name, tensor)));
+    }
+}
+
 #[test]
 fn a_resumed_run_equals_an_unbroken_one_to_the_bit() {
     let directory = tempfile::tempdir().unwrap();

@@ -354,3 +354,63 @@ impl CustomOp3 for Head {
         Ok((Some(of_hidden), None, of_rows))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+    use candle_core::backprop::GradStore;
+
+    use super::super::tests::numbers;
+    use super::*;
+
+    /// Losses and gradients, of hidden states and of rows of the table, of tokens of which some are scored by
+    /// rows that are trained.
+    fn assert_head(count: usize, vocabulary: usize) {
+        let width = 20;
+        let (hidden, table) = (numbers(count, width, 0.2), numbers(vocabulary, width, 0.7));
+        let targets: Vec<u32> = (0..count).map(|at| (at * 5 % vocabulary) as u32).collect();
+        let ids = [1_u32, 6];
+        let indices = Tensor::new(&ids, &Device::Cpu).unwrap();
+        let rows = Var::from_tensor(&table.index_select(&indices, 0).unwrap()).unwrap();
+        let frozen = table.as_detached_tensor();
+        let head = || Head::new(&targets, &ids.into(), true);
+        let found = hidden.apply_op3(&frozen, &rows, head()).unwrap();
+        let scores = hidden.matmul(&table.t().unwrap()).unwrap();
+        let expected = crate::loss::token_losses(&scores, &targets).unwrap();
+        let close = |what: &str, found: &Tensor, expected: &Tensor| {
+            let apart = (found - expected)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap();
+            let apart = apart.to_scalar::<f32>().unwrap();
+            assert!(apart < 1e-4, "{what}: {apart}");
+        };
+        close("losses", &found, &expected);
+        let uneven = numbers(1, count, 0.4).flatten_all().unwrap();
+        let gradients = |losses: &Tensor| (losses * &uneven).unwrap().sum_all().unwrap().backward();
+        let (found, expected) = (gradients(&found).unwrap(), gradients(&expected).unwrap());
+        let of_hidden = |gradients: &GradStore| gradients.get(&hidden).unwrap().clone();
+        close("hidden", &of_hidden(&found), &of_hidden(&expected));
+        let of_table = expected
+            .get(&table)
+            .unwrap()
+            .index_select(&indices, 0)
+            .unwrap();
+        close("rows", found.get(&rows).unwrap(), &of_table);
+        let alone = hidden.apply_op2(&frozen, head()).unwrap();
+        close(
+            "hidden alone",
+            &of_hidden(&gradients(&alone).unwrap()),
+            &of_hidden(&expected),
+        );
+    }
+
+    #[test]
+    fn losses_without_all_scores_are_those_with_them() {
+        // Few tokens; several panels, the last of them not full, and more scores than a task has.
+        assert_head(3, 30);
+        assert_head(130, 1100);
+    }
+}

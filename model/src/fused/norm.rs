@@ -321,3 +321,43 @@ impl CustomOp2 for LearntSlopes {
         Ok((CpuStorage::F32(sums), Shape::from((2, width))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::super::tests::numbers;
+    use super::*;
+
+    #[test]
+    fn the_scale_and_shift_of_a_norm_get_gradients_where_they_are_trained() {
+        let normalize = Normalize {
+            is_centred: true,
+            epsilon: 1e-5,
+        };
+        let (rows, scale, shift) = (numbers(150, 9, 0.2), numbers(1, 9, 0.3), numbers(1, 9, 1.9));
+        let flat = |var: &Var| Var::from_tensor(&var.flatten_all().unwrap()).unwrap();
+        let (scale, shift) = (flat(&scale), flat(&shift));
+        let found = rows
+            .apply_op3(&scale, &shift, ScaledNorm(normalize))
+            .unwrap();
+        let normal = rows.apply_op1(normalize).unwrap();
+        let scaled = normal.broadcast_mul(&scale).unwrap();
+        let expected = scaled.broadcast_add(&shift).unwrap();
+        let uneven = numbers(150, 9, 0.4).as_detached_tensor();
+        let gradients = |output: &Tensor| {
+            let sum = (output * &uneven).unwrap().sum_all().unwrap();
+            sum.backward().unwrap()
+        };
+        let (found, expected) = (gradients(&found), gradients(&expected));
+        for var in [&rows, &scale, &shift] {
+            let apart = (found.get(var).unwrap() - expected.get(var).unwrap()).unwrap();
+            let most = |tensor: &Tensor| {
+                let most = tensor.abs().unwrap().max_all().unwrap();
+                most.to_scalar::<f32>().unwrap()
+            };
+            let (apart, size) = (most(&apart), most(expected.get(var).unwrap()));
+            assert!(apart <= 1e-5 * size, "{apart} of {size}");
+        }
+    }
+}

@@ -161,3 +161,66 @@ impl CustomOp2 for PackedAttention {
         Ok((Some(of_queries), Some(of_others)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::super::tests::{assert_close, numbers};
+    use super::*;
+
+    #[test]
+    fn attention_of_packed_heads_is_that_of_parted_ones() {
+        let (heads, channels, scale) = (3, 4, 0.5);
+        let width = heads * channels;
+        let part = |all: &Tensor, parts: usize, at: usize| {
+            let part = all.narrow(2, at * width, width).unwrap();
+            assert_eq!(all.dim(2).unwrap(), parts * width);
+            crate::ops::split_heads(&part.contiguous().unwrap(), heads).unwrap()
+        };
+        let packed = || PackedAttention {
+            heads,
+            attention: Attention { scale, bias: None },
+        };
+        let parted = |queries: &Tensor, keys: &Tensor, values: &Tensor| {
+            let attention = Attention { scale, bias: None };
+            queries.apply_op3(keys, values, attention).unwrap()
+        };
+        let compare = |vars: &[&Var], found: &Tensor, expected: &Tensor| {
+            assert_close("result", found, expected);
+            let uneven = numbers(1, found.elem_count(), 0.4);
+            let uneven = uneven.reshape(found.shape()).unwrap();
+            let gradients = |output: &Tensor| {
+                let sum = (output * &uneven).unwrap().sum_all().unwrap();
+                sum.backward().unwrap()
+            };
+            let (found, expected) = (gradients(found), gradients(expected));
+            for var in vars {
+                let apart = (found.get(var).unwrap() - expected.get(var).unwrap()).unwrap();
+                let apart = apart.abs().unwrap().max_all().unwrap();
+                assert!(apart.to_scalar::<f32>().unwrap() < 2e-5);
+            }
+        };
+        let var = numbers(2 * 70, 3 * width, 0.1);
+        let all = var.reshape((2, 70, 3 * width)).unwrap();
+        let [queries, keys, values] = [0, 1, 2].map(|at| part(&all, 3, at));
+        let found = all.apply_op1(packed()).unwrap();
+        compare(&[&var], &found, &parted(&queries, &keys, &values));
+        // Queries of each row, and of all rows alike.
+        let other_var = numbers(2 * 9, 2 * width, 0.6);
+        let others = other_var.reshape((2, 9, 2 * width)).unwrap();
+        let [keys, values] = [0, 1].map(|at| part(&others, 2, at));
+        for rows in [1, 2] {
+            let var = numbers(rows * 20, width, 0.3);
+            let queries = var.reshape((rows, 20, width)).unwrap();
+            let found = queries.apply_op2(&others, packed()).unwrap();
+            let spread = queries.broadcast_as((2, 20, width)).unwrap();
+            let queries = part(&spread, 1, 0);
+            compare(
+                &[&var, &other_var],
+                &found,
+                &parted(&queries, &keys, &values),
+            );
+        }
+    }
+}

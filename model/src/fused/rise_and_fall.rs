@@ -174,3 +174,76 @@ fn slope_in_place(gradient: &mut [f32], input: &[f32], activation: Activation) {
     };
     self_gate::slope(gradient, input, aside, gate);
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::super::tests::numbers;
+    use super::*;
+
+    #[test]
+    fn rise_and_fall_are_what_their_steps_come_to() {
+        use crate::config::Activation;
+        let all = [
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::QuickGelu,
+            Activation::Silu,
+            Activation::Relu,
+            Activation::SquaredRelu,
+        ];
+        let small = |rows, width, seed| {
+            let numbers = (numbers(rows, width, seed).as_detached_tensor() * 0.1).unwrap();
+            Var::from_tensor(&numbers).unwrap()
+        };
+        let (rows, rise, fall) = (small(60, 20, 0.5), small(70, 20, 0.8), small(30, 70, 0.3));
+        let bias = |width, seed| {
+            let bias = small(1, width, seed).as_detached_tensor();
+            bias.flatten_all().unwrap()
+        };
+        let biases = [bias(70, 0.2), bias(30, 0.9)];
+        let uneven = numbers(60, 30, 0.4).as_detached_tensor();
+        for activation in all {
+            for is_frozen in [false, true] {
+                let weight = |var: &Var| match is_frozen {
+                    true => var.as_detached_tensor(),
+                    false => var.as_tensor().clone(),
+                };
+                let part = RiseAndFall::new(activation, biases.clone().map(Some));
+                let found = rows
+                    .apply_op3(&weight(&rise), &weight(&fall), part)
+                    .unwrap();
+                let map = |rows: &Tensor, weight: &Tensor, bias: &Tensor| {
+                    let product = rows.matmul(&weight.t().unwrap()).unwrap();
+                    product.broadcast_add(bias).unwrap()
+                };
+                let risen = map(&rows, &rise, &biases[0]);
+                let inner = crate::ops::activate(activation, &risen).unwrap();
+                let expected = map(&inner, &fall, &biases[1]);
+                let close = |what: &str, found: &Tensor, expected: &Tensor| {
+                    let apart = (found - expected).unwrap().abs().unwrap();
+                    let apart = apart.max_all().unwrap().to_scalar::<f32>().unwrap();
+                    assert!(apart < 1e-4, "{what}, {activation:?}: {apart}");
+                };
+                close("result", &found, &expected);
+                let gradients = |output: &Tensor| {
+                    let sum = (output * &uneven).unwrap().sum_all().unwrap();
+                    sum.backward().unwrap()
+                };
+                let (found, expected) = (gradients(&found), gradients(&expected));
+                close(
+                    "rows",
+                    found.get(&rows).unwrap(),
+                    expected.get(&rows).unwrap(),
+                );
+                for (what, var) in [("rise", &rise), ("fall", &fall)] {
+                    match found.get(var) {
+                        Some(found) => close(what, found, expected.get(var).unwrap()),
+                        None => assert!(is_frozen, "{what} has no gradient"),
+                    }
+                }
+            }
+        }
+    }
+}

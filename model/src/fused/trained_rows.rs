@@ -59,3 +59,36 @@ impl CustomOp2 for TrainedRows {
         Ok((None, Some(slope)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::super::tests::{assert_close, numbers};
+    use super::*;
+
+    #[test]
+    fn trained_rows_are_looked_up_in_their_table_and_alone_have_a_gradient() {
+        let table = numbers(5, 3, 0.1).as_detached_tensor();
+        let indices = Tensor::new(&[4_u32, 1], &Device::Cpu).unwrap();
+        let rows = Var::from_tensor(&table.index_select(&indices, 0).unwrap()).unwrap();
+        let tokens = [1_u32, 0, 4, 1];
+        let lookup = TrainedRows {
+            tokens: tokens.to_vec(),
+            ids: [4, 1].into(),
+        };
+        let found = table.apply_op2(&rows, lookup).unwrap();
+        let indices = Tensor::new(&tokens, &Device::Cpu).unwrap();
+        assert_close("rows", &found, &table.index_select(&indices, 0).unwrap());
+        let weights = numbers(4, 3, 0.4).as_detached_tensor();
+        let gradients = (found * &weights)
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap();
+        let of = |row: usize| weights.get(row).unwrap();
+        let expected = Tensor::stack(&[of(2), (of(0) + of(3)).unwrap()], 0).unwrap();
+        assert_close("gradient", gradients.get(&rows).unwrap(), &expected);
+    }
+}
