@@ -68,6 +68,9 @@ fn config(changes: &str) -> Config {
     config.with_vocabulary(12)
 }
 
+/// What the paper trains.
+const PAPER: [Group; 3] = [Group::Resampler, Group::GatedXattn, Group::Embeddings];
+
 fn exact() -> Compute {
     Compute::new(DeviceName::Cpu, Precision::F64).unwrap()
 }
@@ -138,7 +141,19 @@ fn features_of_pictures_are_the_same() {
 
 /// A step of training by gradients that reach every part, and one more from there.
 fn two_steps(model: Flamingo, trainable: &[Group], checkpointing: bool) -> (Vec<f64>, Vec<f32>) {
-    let train = TrainConfig {
+    let mut trainer = Trainer::new(model, settings(trainable, checkpointing)).unwrap();
+    let inputs = inputs(1);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let report = trainer.step(&[(&inputs, 1.0)]).unwrap();
+        told.extend([report.losses[0], report.gradient_norm]);
+    }
+    let weights = trainer.model().parameters().values();
+    (told, weights.flat_map(values).collect())
+}
+
+fn settings(trainable: &[Group], checkpointing: bool) -> TrainConfig {
+    TrainConfig {
         trainable: trainable.to_vec(),
         gradient_checkpointing: checkpointing,
         learning_rate: 1e-3,
@@ -146,17 +161,7 @@ fn two_steps(model: Flamingo, trainable: &[Group], checkpointing: bool) -> (Vec<
         // Close to how far the weights move, not to the sign of a slope near nothing.
         epsilon: 1e-2,
         ..TrainConfig::default()
-    };
-    let mut trainer = Trainer::new(model, train).unwrap();
-    let inputs = inputs(1);
-    let mut told = Vec::new();
-    for _ in 0..2 {
-        let report = trainer.step(&[(&inputs, 1.0)]).unwrap();
-        told.extend([report.losses[0], report.gradient_norm]);
     }
-    let variables = trainer.model().variables().values();
-    let moved = variables.flat_map(|variable| values(variable.as_tensor()));
-    (told, moved.collect())
 }
 
 #[test]
@@ -166,25 +171,53 @@ fn training_is_the_same() {
         if !kind.contains("lora") {
             trainable.retain(|group| *group != Group::Lora);
         }
-        let [ours, exact] = both(kind).map(|model| two_steps(model, &trainable, false));
-        for (ours, exact) in ours.0.iter().zip(&exact.0) {
-            assert!(
-                (ours - exact).abs() <= 2e-4 * exact.abs(),
-                "{kind}: {ours} and {exact}"
-            );
+        for trainable in [&trainable[..], &PAPER] {
+            let [ours, exact] = both(kind).map(|model| two_steps(model, trainable, false));
+            assert_same_steps(kind, &ours, &exact);
         }
-        assert_close(kind, [&ours.1, &exact.1], 2e-5);
+    }
+}
+
+fn assert_same_steps(kind: &str, ours: &(Vec<f64>, Vec<f32>), exact: &(Vec<f64>, Vec<f32>)) {
+    for (ours, exact) in ours.0.iter().zip(&exact.0) {
+        assert!(
+            (ours - exact).abs() <= 2e-4 * exact.abs(),
+            "{kind}: {ours} and {exact}"
+        );
+    }
+    assert_close(kind, [&ours.1, &exact.1], 2e-5);
+}
+
+#[test]
+fn a_run_goes_on_in_other_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("checkpoint");
+    for kind in [KINDS[0], KINDS[5], KINDS[13]] {
+        let [ours, other] = both(kind);
+        let expected = two_steps(other, &PAPER, false);
+        let expected = (expected.0[2..].to_vec(), expected.1);
+        for ways in [[Compute::default(), exact()], [exact(), Compute::default()]] {
+            let store = ParameterStore::from_tensors(ours.parameters().clone(), "test");
+            let first = Flamingo::new(ours.config(), SPECIAL, store.on(&ways[0])).unwrap();
+            let mut trainer = Trainer::new(first, settings(&PAPER, false)).unwrap();
+            trainer.step(&[(&inputs(1), 1.0)]).unwrap();
+            trainer.save(&place).unwrap();
+            let mut trainer = Trainer::load(&place, &ways[1]).unwrap();
+            let report = trainer.step(&[(&inputs(1), 1.0)]).unwrap();
+            let told = vec![report.losses[0], report.gradient_norm];
+            let weights = trainer.model().parameters().values();
+            assert_same_steps(kind, &(told, weights.flat_map(values).collect()), &expected);
+        }
     }
 }
 
 #[test]
 fn layers_that_are_computed_again_train_the_same() {
-    let trainable = [Group::Resampler, Group::GatedXattn, Group::Embeddings];
     for kind in KINDS {
         let [_, model] = both(kind);
         let [_, recomputing] = both(kind);
-        let plain = two_steps(model, &trainable, false);
-        assert_eq!(plain, two_steps(recomputing, &trainable, true), "{kind}");
+        let plain = two_steps(model, &PAPER, false);
+        assert_eq!(plain, two_steps(recomputing, &PAPER, true), "{kind}");
     }
 }
 

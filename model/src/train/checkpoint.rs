@@ -222,22 +222,26 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// The optimiser's averages of what is trained. Versions up to 0.1.0 kept those of whole embedding
-    /// tables where two rows were trained.
+    /// The optimiser's averages of what is trained. Where embeddings are trained beside a frozen language
+    /// model, those of two rows are kept, or, where candle computes and up to version 0.1.0, of the
+    /// whole table; both are read.
     fn averages(&self, mut tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
         let rows = trained_rows(self.model.special_tokens());
         for (name, variable) in self.model.variables() {
-            let table = self.model.parameters().get(name);
-            let is_whole = |tensor: &Tensor| {
-                tensor.dims() != variable.dims()
-                    && table.is_some_and(|table| table.dims() == tensor.dims())
+            let Some(table) = self.model.parameters().get(name) else {
+                continue;
             };
             for which in ["first", "second"] {
-                if let Some(tensor) = tensors.get_mut(&format!("{which}.{name}"))
-                    && is_whole(tensor)
-                {
-                    let rows = Tensor::from_slice(&rows, rows.len(), tensor.device())?;
+                let Some(tensor) = tensors.get_mut(&format!("{which}.{name}")) else {
+                    continue;
+                };
+                let of_rows = [rows.len(), table.dims().last().copied().unwrap_or_default()];
+                let rows = Tensor::from_slice(&rows, rows.len(), tensor.device())?;
+                if variable.dims() == of_rows && tensor.dims() == table.dims() {
                     *tensor = tensor.index_select(&rows, 0)?;
+                } else if variable.dims() == table.dims() && tensor.dims() == of_rows {
+                    let nothing = Tensor::zeros(table.shape(), tensor.dtype(), tensor.device())?;
+                    *tensor = nothing.index_add(&rows, tensor, 0)?;
                 }
             }
         }
