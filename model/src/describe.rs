@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::config::Config;
 use crate::flamingo::Flamingo;
-use crate::init::{Group, ParameterStore};
+use crate::group::Group;
+use crate::init::ParameterStore;
 use crate::inputs::SpecialTokens;
 use crate::{Error, Result};
 

@@ -5,6 +5,7 @@
 //! a generator seeded by (seed, name), so a model's first weights depend neither on the order of
 //! construction nor on the machine (candle's own generator on the CPU cannot be seeded).
 
+mod draws;
 mod language_file;
 
 use std::collections::BTreeMap;
@@ -13,11 +14,9 @@ use std::sync::Arc;
 
 use candle_core::safetensors::{Load, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor, Var};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::compute::Compute;
+use crate::group::Group;
 use crate::language::GgufLanguage;
 use crate::table::Table;
 use crate::tensor_file::{is_safetensors, map_safetensors};
@@ -25,96 +24,10 @@ use crate::torch::read_torch;
 use crate::weight_type::WeightType;
 use crate::{Error, Result};
 
+pub(crate) use draws::Init;
 pub(crate) use language_file::rows_of_table;
 
-/// How names of embedding tables end. An output table of its own belongs to the language model, as in
-/// OpenFlamingo; that of our decoder, whose rows for `<image>` and `<EOC>` nobody trained before,
-/// is one of them.
-const EMBEDDINGS: [&str; 4] = [
-    ".embed_tokens.weight",
-    ".embed_in.weight",
-    ".wte.weight",
-    ".model.lm_head.weight",
-];
-
-/// A part of the model that is trained or frozen as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Group {
-    /// The vision encoder.
-    Vision,
-    /// The Perceiver Resampler.
-    Resampler,
-    /// The gated cross-attention blocks.
-    GatedXattn,
-    /// The embedding rows of `<image>` and `<EOC>`; every row where `language` is trained too.
-    Embeddings,
-    /// The language model's own layers and its output layer.
-    Language,
-    /// Low-rank updates beside the language model's maps, where it has them.
-    Lora,
-}
-
-impl Group {
-    /// All groups, in the order a picture meets them.
-    pub const ALL: [Self; 6] = [
-        Self::Vision,
-        Self::Resampler,
-        Self::GatedXattn,
-        Self::Embeddings,
-        Self::Language,
-        Self::Lora,
-    ];
-
-    /// The group a parameter belongs to, by its name.
-    #[must_use]
-    pub fn of(name: &str) -> Self {
-        if name.starts_with("vision_encoder.") {
-            Self::Vision
-        } else if name.starts_with("perceiver.") {
-            Self::Resampler
-        } else if name.contains(".gated_cross_attn_layer.") {
-            Self::GatedXattn
-        } else if name.contains(".lora_") {
-            Self::Lora
-        } else if EMBEDDINGS.iter().any(|ending| name.ends_with(ending)) {
-            Self::Embeddings
-        } else {
-            Self::Language
-        }
-    }
-
-    /// The name in configurations.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vision => "vision",
-            Self::Resampler => "resampler",
-            Self::GatedXattn => "gated_xattn",
-            Self::Embeddings => "embeddings",
-            Self::Language => "language",
-            Self::Lora => "lora",
-        }
-    }
-}
-
-/// How a parameter that no file holds begins.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Init {
-    Zeros,
-    Ones,
-    Constant { value: f64 },
-    Normal { deviation: f64 },
-}
-
-impl Init {
-    /// Normal draws that keep the variance of `inputs` independent inputs, times `scale`.
-    pub(crate) fn fan_in(inputs: usize, scale: f64) -> Self {
-        Self::Normal {
-            deviation: scale / (inputs as f64).sqrt(),
-        }
-    }
-}
+use draws::draw;
 
 /// Parameters by name, and the rule for those that are missing.
 #[derive(Clone)]
@@ -472,165 +385,5 @@ impl ParameterStore {
     }
 }
 
-fn draw(seed: u64, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-    let count = shape.iter().product();
-    let values = match init {
-        Init::Zeros => vec![0.0; count],
-        Init::Ones => vec![1.0; count],
-        Init::Constant { value } => vec![value as f32; count],
-        Init::Normal { deviation } => normal_values(seed ^ name_hash(name), count, deviation),
-    };
-    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
-}
-
-/// FNV-1a (Fowler, Noll, Vo), 64 bits: spreads names over seeds, the same on every machine.
-fn name_hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-/// Independent normal values by the Box-Muller transform.
-fn normal_values(seed: u64, count: usize, deviation: f64) -> Vec<f32> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut values = Vec::with_capacity(count + 1);
-    while values.len() < count {
-        // 1 - u lies in (0, 1], where the logarithm is finite.
-        let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt() * deviation;
-        let angle = random.random::<f64>() * std::f64::consts::TAU;
-        values.push((radius * angle.cos()) as f32);
-        values.push((radius * angle.sin()) as f32);
-    }
-    values.truncate(count);
-    values
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_draw_depends_on_seed_and_name_only() {
-        let init = Init::Normal { deviation: 1.0 };
-        let values = |seed, name: &str, before: &[&str]| {
-            let mut store = ParameterStore::seeded(seed);
-            for other in before {
-                store.get(other, &[3], init).unwrap();
-            }
-            let tensor = store.get(name, &[4], init).unwrap();
-            tensor.to_vec1::<f32>().unwrap()
-        };
-        assert_eq!(values(7, "a", &[]), values(7, "a", &["b", "c"]));
-        assert_ne!(values(7, "a", &[]), values(8, "a", &[]));
-        assert_ne!(values(7, "a", &[]), values(7, "b", &[]));
-    }
-
-    #[test]
-    fn normal_draws_have_the_asked_deviation() {
-        let values = normal_values(1, 20_000, 0.5);
-        let mean = values.iter().sum::<f32>() / 20_000.0;
-        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 20_000.0;
-        assert!(mean.abs() < 0.02, "{mean}");
-        assert!((variance.sqrt() - 0.5).abs() < 0.02, "{variance}");
-    }
-
-    #[test]
-    fn a_weight_that_is_no_number_is_named() {
-        let store = |last: f32| {
-            let tensor = Tensor::new(&[1.0, f32::MAX, last], &Device::Cpu).unwrap();
-            ParameterStore::from_tensors(BTreeMap::from([("w".to_owned(), tensor)]), "file")
-        };
-        assert!(store(f32::MIN).check_finite().is_ok());
-        for last in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let message = store(last).check_finite().unwrap_err().to_string();
-            assert!(message.contains("tensor `w`"), "{message}");
-        }
-    }
-
-    #[test]
-    fn what_is_trained_is_not_rounded_to_the_type_computed_in() {
-        let name = "perceiver.layers.0.0.to_q.weight";
-        let handed_out = |trainable: &[Group]| {
-            let store = ParameterStore::seeded(1).on(&Compute::in_type(DType::BF16));
-            let mut store = store.trainable(trainable);
-            store.get_map(name, &[2, 2], Init::Ones).unwrap();
-            let (tensors, _) = store.into_parts();
-            ParameterStore::from_tensors(tensors, "model")
-                .on(&Compute::in_type(DType::BF16))
-                .trainable(&[Group::Resampler])
-        };
-        assert!(handed_out(&[Group::Resampler]).check_unrounded().is_ok());
-        let refused = handed_out(&[]).check_unrounded().unwrap_err();
-        let message = refused.to_string();
-        assert!(
-            message.contains(name) && message.contains("bf16"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn a_wrong_shape_is_refused_with_both_shapes() {
-        let tensor = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
-        let tensors = BTreeMap::from([("w".to_owned(), tensor)]);
-        let mut store = ParameterStore::from_tensors(tensors, "file.safetensors");
-        let message = store
-            .get("w", &[3, 2], Init::Zeros)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("[2, 3]") && message.contains("[3, 2]"),
-            "{message}"
-        );
-        let message = store.get("v", &[1], Init::Zeros).unwrap_err().to_string();
-        assert!(message.contains("no tensor `v`"), "{message}");
-    }
-
-    #[test]
-    fn weights_of_another_type_are_refused() {
-        let tensor = Tensor::zeros(2, DType::I64, &Device::Cpu).unwrap();
-        let tensors = BTreeMap::from([("w".to_owned(), tensor)]);
-        let mut store = ParameterStore::from_tensors(tensors, "file.safetensors");
-        let error = store.get("w", &[2], Init::Zeros).unwrap_err();
-        let message = error.to_string();
-        assert!(
-            message.starts_with("file.safetensors: tensor `w` holds i64"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn damaged_files_are_refused_by_name() {
-        let header = |length: u64, text: &str| [&length.to_le_bytes(), text.as_bytes()].concat();
-        let too_many =
-            r#"{"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}"#;
-        let other_size = r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#;
-        let cases = [
-            ("empty", vec![]),
-            ("short", vec![0; 7]),
-            ("the longest header", header(u64::MAX, "{}")),
-            ("a header past the end", header(100, "{}")),
-            ("no JSON", header(4, "none")),
-            (
-                "a shape that overflows",
-                header(too_many.len() as u64, too_many),
-            ),
-            (
-                "a shape of another size",
-                header(other_size.len() as u64, other_size),
-            ),
-        ];
-        for (what, bytes) in cases {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("weights.safetensors");
-            std::fs::write(&path, bytes).unwrap();
-            let Err(error) = ParameterStore::from_file(&path) else {
-                panic!("{what} was read");
-            };
-            let message = error.to_string();
-            assert!(
-                message.contains("weights.safetensors: not a readable"),
-                "{what}: {message}"
-            );
-        }
-    }
-}
+mod tests;

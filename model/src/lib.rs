@@ -51,6 +51,7 @@ mod fused;
 mod gated_xattn;
 mod generate;
 mod gguf;
+mod group;
 mod import;
 mod init;
 mod inputs;
@@ -89,11 +90,12 @@ pub use gated_xattn::{GatedBlock, MaskedCrossAttention, MediaKeysValues, MediaMa
 pub use generate::{
     Continuation, GenerateOptions, Generated, generate, generate_batch, log_probabilities,
 };
+pub use group::Group;
 pub use import::{
     Assembled, ImportSummary, Published, assemble, language_name, read_vision, read_weights,
     reference_name, vision_sizes,
 };
-pub use init::{Group, ParameterStore};
+pub use init::ParameterStore;
 pub use inputs::{Inputs, SpecialTokens, chunk_targets};
 pub use language::{
     Biases, Decoder, Family, GgufLanguage, LanguageConfig, LanguageModel, LayerCache, LoraConfig,

@@ -9,7 +9,8 @@ use super::adaptive::clip_units;
 use super::{ContrastiveConfig, DualEncoder, Pairs, PretrainConfig};
 use crate::Result;
 use crate::compute::Compute;
-use crate::init::{Group, ParameterStore};
+use crate::group::Group;
+use crate::init::ParameterStore;
 use crate::tensor_file::read_tensors;
 use crate::train::{
     AdamW, CONFIG_FILE, Gradients, MODEL_FILE, OPTIMIZER_FILE, TRAINING_FILE, Update, add, clip,

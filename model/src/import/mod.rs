@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::Error;
 use crate::config::{Config, VisionConfig};
 use crate::describe::Description;
-use crate::init::Group;
+use crate::group::Group;
 use crate::inputs::SpecialTokens;
 use crate::language::{GgufLanguage, LanguageConfig};
 use crate::tensor_file::read_tensors;

@@ -12,7 +12,7 @@ mod step;
 
 use serde::{Deserialize, Serialize};
 
-use crate::init::Group;
+use crate::group::Group;
 use crate::{Error, Result};
 
 pub use checkpoint::Checkpoint;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::TrainConfig;
 use super::step::NUMBERS_PER_TASK;
-use crate::init::Group;
+use crate::group::Group;
 use crate::{Error, Result};
 
 /// The optimiser's memory: two averages for each trained number, 8 bytes together.

@@ -9,7 +9,8 @@ use super::TrainConfig;
 use super::collective::{Collective, Single};
 use super::optimizer::{AdamW, Update, weight_decay};
 use crate::flamingo::Flamingo;
-use crate::init::{Group, ParameterStore};
+use crate::group::Group;
+use crate::init::ParameterStore;
 use crate::inputs::Inputs;
 use crate::{Error, Result};
 
