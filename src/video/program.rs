@@ -142,6 +142,10 @@ pub(super) struct Cut {
     pub(super) max_frame_bytes: u64,
 }
 
+/// How long before a clip pictures are looked at: the one that is shown at its start is no older, or the
+/// next one is taken for it.
+const BEFORE_MS: u64 = 2000;
+
 /// Hands on the frames of a clip as bitmaps, by number; each is the picture that is shown at its
 /// time.
 pub(super) fn frames(
@@ -151,15 +155,23 @@ pub(super) fn frames(
     mut take: impl FnMut(u64, &[u8]),
 ) -> Result<(), Reason> {
     let seconds = |ms: u64| format!("{}.{:03}", ms / 1000, ms % 1000);
-    // Rounding up makes the last picture before each second the one of that second; the first is
-    // what is shown at the start, or right after it.
+    // Rounding up makes the last picture before each second the one of that second. What is shown at
+    // the start may have come before it, and seeking there would drop it.
     let interval_ms = config.interval_ms.max(1);
-    let filter = format!("fps=fps=1000/{interval_ms}:round=up:start_time=0");
+    let before_ms = cut.start_ms.min(BEFORE_MS);
+    let before = seconds(before_ms);
+    let filter = format!("setpts=PTS-{before}/TB,fps=fps=1000/{interval_ms}:round=up:start_time=0");
     let mut command = bounded("ffmpeg", config);
     command
         .arg("-nostdin")
         .args(input_options(cut.demuxer))
-        .args(["-threads", "1", "-ss", &seconds(cut.start_ms), "-i"])
+        .args([
+            "-threads",
+            "1",
+            "-ss",
+            &seconds(cut.start_ms - before_ms),
+            "-i",
+        ])
         .arg(path)
         .args(["-an", "-sn", "-dn", "-map", "0:v:0", "-vf", &filter])
         .args([

@@ -161,13 +161,14 @@ fn times_that_are_given_choose_the_clip() {
     assert_eq!(seconds(row), [6, 7, 8, 9]);
     // A table says where clips begin and end.
     let table = "file_name,caption,from,to\na.mp4,a wall in dark grey,2,0:00:04\n\
+                 a.mp4,a wall just before the next grey,1.95,3.5\n\
                  a.mp4,a wall in light grey,7.0,\na.mp4,a wall that is gone,20,\n\
                  a.mp4,no time at all here,soon,\n";
     std::fs::write(root.join("metadata.csv"), table).unwrap();
     let out = folder.path().join("table");
     let manifest = build(&root, &out, &["--start-col", "from", "--end-col", "to"]);
     let shown: Vec<Vec<u32>> = rows(&out, &manifest).iter().map(seconds).collect();
-    assert_eq!(shown, [vec![2, 3, 4], vec![7, 8, 9, 10]]);
+    assert_eq!(shown, [vec![2, 3, 4], vec![1, 2], vec![7, 8, 9, 10]]);
     assert_eq!(manifest.tally.get("pair/video/starts-after-its-end"), 1);
     assert_eq!(manifest.tally.get("pair/input/bad-time"), 1);
 }
