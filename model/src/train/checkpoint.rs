@@ -235,6 +235,9 @@ impl Trainer {
                 let Some(tensor) = tensors.get_mut(&format!("{which}.{name}")) else {
                     continue;
                 };
+                if tensor.dims() == variable.dims() {
+                    continue;
+                }
                 let of_rows = [rows.len(), table.dims().last().copied().unwrap_or_default()];
                 let rows = Tensor::from_slice(&rows, rows.len(), tensor.device())?;
                 if variable.dims() == of_rows && tensor.dims() == table.dims() {
