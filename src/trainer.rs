@@ -48,8 +48,8 @@ use config::MAY_CHANGE;
 use start::first_trainer;
 use writer::Writer;
 
-pub use config::{DatasetConfig, InitialConfig, RunConfig, TrainFile};
-pub(crate) use config::{datasets, is_usual};
+pub(crate) use config::is_usual;
+pub use config::{DatasetConfig, InitialConfig, RunConfig, TrainFile, datasets};
 pub use launch::Launch;
 pub(crate) use record::{EvaluationLine, SampleLine, StepLine, TimeLine, first_and_last};
 
@@ -117,7 +117,7 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
     };
     let mut mixture = Mixture::open(&datasets, file.run.schedule, &tokenizer, state.as_ref())?;
     let same = format!("{} {}", toml::to_string(&file)?, trainer.steps());
-    let mut collective = launch.join(&same)?;
+    let mut collective = launch.join(&same, &compute)?;
     let mut writer = match launch.is_first() {
         true => Some(Writer::open(
             &run,
@@ -189,7 +189,11 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
 }
 
 /// The tokenizer of the datasets, and its file's bytes. All have the same, or the mixture refuses them.
-pub(crate) fn tokenizer_of(datasets: &[Dataset]) -> Result<(Arc<Tokenizer>, Vec<u8>)> {
+///
+/// # Errors
+///
+/// If there is no dataset, or the tokenizer of the first cannot be read.
+pub fn tokenizer_of(datasets: &[Dataset]) -> Result<(Arc<Tokenizer>, Vec<u8>)> {
     let first = datasets.first().context("there is no dataset")?;
     let corpus = Corpus::at(&first.directory);
     corpus.manifest()?;

@@ -208,7 +208,11 @@ impl Default for RunConfig {
 }
 
 /// What a run is trained on: the datasets of its configuration, or the one corpus `data`.
-pub(crate) fn datasets(
+///
+/// # Errors
+///
+/// If both are given or neither is, or a dataset's own settings are none of a loader.
+pub fn datasets(
     loader: &LoaderConfig,
     datasets: &[DatasetConfig],
     data: Option<&Path>,

@@ -3,9 +3,13 @@
 use std::env;
 
 use anyhow::{Context, Result, ensure};
+#[cfg(feature = "nccl")]
+use candle_core::Device;
 use m3w_document::Sha256;
-use m3w_model::DeviceName;
+#[cfg(feature = "nccl")]
+use m3w_model::train::Nccl;
 use m3w_model::train::{Collective, Single, Star};
+use m3w_model::{Compute, DeviceName};
 use m3w_shards::Share;
 
 /// Where process 0 is met if nothing else is said.
@@ -99,19 +103,42 @@ impl Launch {
     }
 
     /// Meets the others. `sameness` is what must be the same in all of them.
-    pub(super) fn join(&self, sameness: &str) -> Result<Box<dyn Collective>> {
+    pub(super) fn join(&self, sameness: &str, compute: &Compute) -> Result<Box<dyn Collective>> {
         if self.size == 1 {
             return Ok(Box::new(Single));
         }
+        let way = Way::of(compute);
         tracing::info!(
-            "process {} of {}, meeting the others at {}",
+            "process {} of {}, meeting the others at {}; gradients go by {way:?}",
             self.rank,
             self.size,
             self.address
         );
-        let fingerprint = Sha256::of(sameness.as_bytes()).0;
+        let fingerprint = Sha256::of(format!("{sameness} {way:?}").as_bytes()).0;
         let star = Star::connect(self.rank, self.size, &self.address, fingerprint)?;
-        Ok(Box::new(star))
+        match way {
+            Way::Tcp => Ok(Box::new(star)),
+            #[cfg(feature = "nccl")]
+            Way::Nccl => Ok(Box::new(Nccl::join(star, compute)?)),
+        }
+    }
+}
+
+/// How gradients get from one process to another.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Tcp,
+    #[cfg(feature = "nccl")]
+    Nccl,
+}
+
+impl Way {
+    fn of(compute: &Compute) -> Self {
+        match compute.device() {
+            #[cfg(feature = "nccl")]
+            Device::Cuda(_) => Self::Nccl,
+            _ => Self::Tcp,
+        }
     }
 }
 

@@ -13,9 +13,8 @@ use crate::group::Group;
 use crate::init::ParameterStore;
 use crate::tensor_file::read_tensors;
 use crate::train::{
-    AdamW, CONFIG_FILE, Gradients, MODEL_FILE, OPTIMIZER_FILE, TRAINING_FILE, Update, add, clip,
-    content_error, file_error, global_norm, on_deep_stack, replace_directory, write_file,
-    write_tensors,
+    AdamW, CONFIG_FILE, Gradients, MODEL_FILE, OPTIMIZER_FILE, TRAINING_FILE, Update,
+    content_error, file_error, on_deep_stack, replace_directory, write_file, write_tensors,
 };
 
 /// The logarithm of 100, the largest inverse temperature.
@@ -83,7 +82,7 @@ impl ContrastiveTrainer {
         config.validate()?;
         let store = unrounded(ParameterStore::seeded(seed), compute);
         let model = DualEncoder::new(encoders, config.temperature, store)?.trainable()?;
-        let optimizer = AdamW::new(model.variables());
+        let optimizer = AdamW::new(model.variables(), compute)?;
         Ok(Self {
             model,
             config,
@@ -111,13 +110,13 @@ impl ContrastiveTrainer {
     /// The pairs do not fit the encoders.
     pub fn step(&mut self, batches: &[(&Pairs, f64)]) -> Result<PretrainReport> {
         let mut losses = Vec::with_capacity(batches.len());
-        let mut gradients = Gradients::new();
+        let mut gradients = Gradients::default();
         for (pairs, weight) in batches {
             let (loss, found) = on_deep_stack(|| self.gradients(pairs, *weight))?;
             losses.push(loss);
-            add(&mut gradients, found);
+            gradients.add(found)?;
         }
-        let gradient_norm = global_norm(gradients.values());
+        let gradient_norm = gradients.norm(|_| true)?;
         let learning_rate = self.config.rates().at(self.steps);
         let is_finite = gradient_norm.is_finite() && losses.iter().all(|loss| loss.is_finite());
         if is_finite {
@@ -153,11 +152,11 @@ impl ContrastiveTrainer {
     fn gradients(&self, pairs: &Pairs, weight: f64) -> Result<(f64, Gradients)> {
         let loss = self.model.loss(pairs, self.config.label_smoothing)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
-        let store = (loss * weight)?.backward()?;
-        let mut gradients = Gradients::new();
+        let mut store = (loss * weight)?.backward()?;
+        let mut gradients = Gradients::default();
         for (name, variable) in self.model.variables() {
-            if let Some(gradient) = store.get(variable) {
-                gradients.insert(name.clone(), gradient.flatten_all()?.to_vec1()?);
+            if let Some(gradient) = store.remove(variable) {
+                gradients.insert(name, &gradient)?;
             }
         }
         Ok((value, gradients))
@@ -169,25 +168,15 @@ impl ContrastiveTrainer {
         let is_by_unit = |name: &str| {
             self.model.config().vision.nfnet.is_some() && name.starts_with(VISION_PREFIX)
         };
-        for (name, gradient) in gradients.iter_mut().filter(|(name, _)| is_by_unit(name)) {
-            if let Some(variable) = self.model.variables().get(name) {
-                let weight: Vec<f32> = variable.flatten_all()?.to_vec1()?;
-                clip_units(
-                    gradient,
-                    &weight,
-                    variable.dims(),
-                    self.config.adaptive_clip,
-                );
+        let most = self.config.adaptive_clip;
+        for (name, variable) in self.model.variables() {
+            if let Some(gradient) = gradients.get(name).filter(|_| is_by_unit(name)) {
+                let clipped = clip_units(&gradient.slopes, variable, most)?;
+                gradients.insert(name, &clipped)?;
             }
         }
-        let others = gradients.iter().filter(|(name, _)| !is_by_unit(name));
-        let norm = global_norm(others.map(|(_, gradient)| gradient));
-        let others = gradients.iter_mut().filter(|(name, _)| !is_by_unit(name));
-        clip(
-            others.map(|(_, gradient)| gradient),
-            norm,
-            self.config.clip_norm,
-        );
+        let norm = gradients.norm(|name| !is_by_unit(name))?;
+        gradients.clip(norm, self.config.clip_norm, |name| !is_by_unit(name));
         Ok(())
     }
 
@@ -249,6 +238,7 @@ impl ContrastiveTrainer {
             model.variables(),
             &read_tensors(&path)?,
             &path.display().to_string(),
+            compute,
         )?;
         Ok(Self {
             model,

@@ -217,6 +217,7 @@ impl Trainer {
             trainer.model.variables(),
             &trainer.averages(read_tensors(&path)?)?,
             &path.display().to_string(),
+            compute,
         )?;
         trainer.steps = state.steps;
         Ok(trainer)

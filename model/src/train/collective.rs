@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use candle_core::Tensor;
+
 use crate::{Error, Result};
 
 /// What the first bytes of a connection say, so that a stranger is not taken for a process.
@@ -18,7 +20,7 @@ const WAIT_FOR_NUMBERS: Duration = Duration::from_secs(1800);
 const PIECE: usize = 1 << 16;
 
 /// Adds up numbers over all processes of a training.
-pub trait Collective: Send {
+pub trait Collective {
     /// This process, from 0.
     fn rank(&self) -> usize;
 
@@ -31,6 +33,17 @@ pub trait Collective: Send {
     /// # Errors
     /// Another process is gone, or does not answer.
     fn sum(&mut self, values: &mut [f32]) -> Result<()>;
+
+    /// As [`Self::sum`], of a tensor `[N]` f32 on the device that a model computes on. It need not be left
+    /// as it was.
+    ///
+    /// # Errors
+    /// As [`Self::sum`], and where the device has no memory for it.
+    fn sum_tensor(&mut self, values: Tensor) -> Result<Tensor> {
+        let mut numbers: Vec<f32> = values.to_vec1()?;
+        self.sum(&mut numbers)?;
+        Ok(Tensor::from_vec(numbers, values.shape(), values.device())?)
+    }
 }
 
 /// One process alone.

@@ -6,6 +6,10 @@
 
 mod checkpoint;
 mod collective;
+mod gradients;
+mod moments;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod optimizer;
 mod schedule;
 mod step;
@@ -21,10 +25,13 @@ pub(crate) use checkpoint::{
     replace_directory, save_parts, write_file, write_tensors,
 };
 pub use collective::{Collective, Single, Star};
+pub(crate) use gradients::Gradients;
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 pub(crate) use optimizer::{AdamW, Update};
 pub(crate) use schedule::Rates;
 pub use schedule::Schedule;
-pub(crate) use step::{Gradients, add, clip, global_norm, on_deep_stack};
+pub(crate) use step::on_deep_stack;
 pub use step::{StepReport, Trainer};
 
 /// How to train. Defaults follow the paper and OpenFlamingo's `train.py`.

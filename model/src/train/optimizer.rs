@@ -1,28 +1,22 @@
 //! AdamW (Loshchilov and Hutter 2019) whose state can be saved.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, Var};
-use rayon::prelude::*;
+use candle_core::{Tensor, Var};
 
 use super::TrainConfig;
-use super::step::NUMBERS_PER_TASK;
+use super::gradients::Gradients;
+use super::moments::{Moments, Move};
+use crate::compute::Compute;
 use crate::group::Group;
 use crate::{Error, Result};
 
-/// The optimiser's memory: two averages for each trained number, 8 bytes together.
+/// The optimiser's memory: two averages for each trained number, 8 bytes together, where the model
+/// computes.
 pub(crate) struct AdamW {
     /// Updates made.
     updates: usize,
     moments: BTreeMap<String, Moments>,
-}
-
-struct Moments {
-    /// Average of the gradient.
-    first: Vec<f32>,
-    /// Average of the gradient's square.
-    second: Vec<f32>,
 }
 
 /// How far one update goes.
@@ -36,22 +30,15 @@ pub(crate) struct Update {
 }
 
 impl AdamW {
-    pub(crate) fn new(variables: &BTreeMap<String, Var>) -> Self {
-        let moments = variables
-            .iter()
-            .map(|(name, variable)| {
-                let zeros = vec![0.0; variable.elem_count()];
-                let moments = Moments {
-                    first: zeros.clone(),
-                    second: zeros,
-                };
-                (name.clone(), moments)
-            })
-            .collect();
-        Self {
+    pub(crate) fn new(variables: &BTreeMap<String, Var>, compute: &Compute) -> Result<Self> {
+        let moments = variables.iter().map(|(name, variable)| {
+            let moments = Moments::zeros(variable, compute.is_ours())?;
+            Ok((name.clone(), moments))
+        });
+        Ok(Self {
             updates: 0,
-            moments,
-        }
+            moments: moments.collect::<Result<_>>()?,
+        })
     }
 
     pub(crate) fn updates(&self) -> usize {
@@ -63,67 +50,47 @@ impl AdamW {
     pub(crate) fn update(
         &mut self,
         variables: &BTreeMap<String, Var>,
-        gradients: &BTreeMap<String, Vec<f32>>,
+        gradients: &Gradients,
         update: Update,
         decay_of: impl Fn(&str, usize) -> f64,
     ) -> Result<()> {
         self.updates += 1;
         let Update {
             learning_rate,
-            betas: [beta1, beta2],
+            betas,
             epsilon,
         } = update;
-        let count = self.updates as i32;
-        let correction1 = 1.0 - beta1.powi(count);
-        let correction2 = 1.0 - beta2.powi(count);
-        let step = (learning_rate / correction1) as f32;
-        let root_correction2 = correction2.sqrt() as f32;
-        let (keep1, keep2) = (beta1 as f32, beta2 as f32);
-        let (take1, take2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
-        let epsilon = epsilon as f32;
+        let [correction1, correction2] = betas.map(|beta| 1.0 - beta.powi(self.updates as i32));
         for (name, variable) in variables {
             let (Some(gradient), Some(moments)) = (gradients.get(name), self.moments.get_mut(name))
             else {
                 continue;
             };
             let decay = decay_of(name, variable.rank());
-            let shrink = (1.0 - learning_rate * decay) as f32;
-            let move_all = |values: &mut [f32]| {
-                let averages = (moments.first.par_chunks_mut(NUMBERS_PER_TASK))
-                    .zip(moments.second.par_chunks_mut(NUMBERS_PER_TASK));
-                let tasks = (values.par_chunks_mut(NUMBERS_PER_TASK))
-                    .zip(gradient.par_chunks(NUMBERS_PER_TASK))
-                    .zip(averages);
-                tasks.for_each(|((values, gradient), (first, second))| {
-                    let averages = first.iter_mut().zip(second);
-                    for ((value, slope), (first, second)) in
-                        values.iter_mut().zip(gradient).zip(averages)
-                    {
-                        *first = keep1 * *first + take1 * slope;
-                        *second = keep2 * *second + take2 * slope * slope;
-                        let size = second.sqrt() / root_correction2 + epsilon;
-                        *value = *value * shrink - step * *first / size;
-                    }
-                });
+            let how = Move {
+                keep: betas.map(|beta| beta as f32),
+                take: betas.map(|beta| (1.0 - beta) as f32),
+                step: (learning_rate / correction1) as f32,
+                root_correction: correction2.sqrt() as f32,
+                epsilon: epsilon as f32,
+                shrink: (1.0 - learning_rate * decay) as f32,
             };
-            change(variable, move_all)?;
+            moments.apply(how, gradient, variable)?;
         }
         Ok(())
     }
 
-    /// The averages as tensors, in the variables' shapes.
+    /// The averages as tensors, in the variables' shapes, on the CPU.
     pub(crate) fn tensors(
         &self,
         variables: &BTreeMap<String, Var>,
     ) -> Result<BTreeMap<String, Tensor>> {
         let mut tensors = BTreeMap::new();
         for (name, variable) in variables {
-            let Some(moments) = self.moments.get(name) else {
-                continue;
-            };
-            for (which, values) in [("first", &moments.first), ("second", &moments.second)] {
-                let tensor = Tensor::from_slice(values, variable.shape(), &Device::Cpu)?;
-                tensors.insert(format!("{which}.{name}"), tensor);
+            if let Some(moments) = self.moments.get(name) {
+                for (which, tensor) in WHICH.into_iter().zip(moments.tensors(variable.shape())?) {
+                    tensors.insert(format!("{which}.{name}"), tensor);
+                }
             }
         }
         Ok(tensors)
@@ -135,8 +102,9 @@ impl AdamW {
         variables: &BTreeMap<String, Var>,
         tensors: &BTreeMap<String, Tensor>,
         origin: &str,
+        compute: &Compute,
     ) -> Result<Self> {
-        let read = |which: &str, name: &str, variable: &Var| -> Result<Vec<f32>> {
+        let read = |which: &str, name: &str, variable: &Var| -> Result<Tensor> {
             let name = format!("{which}.{name}");
             let Some(tensor) = tensors.get(&name) else {
                 return Err(Error::MissingTensor {
@@ -152,15 +120,14 @@ impl AdamW {
                     found: tensor.dims().to_vec(),
                 });
             }
-            Ok(tensor.flatten_all()?.to_vec1()?)
+            Ok(tensor.clone())
         };
         let moments = variables
             .iter()
             .map(|(name, variable)| {
-                let moments = Moments {
-                    first: read("first", name, variable)?,
-                    second: read("second", name, variable)?,
-                };
+                let [first, second] = WHICH.map(|which| read(which, name, variable));
+                let device = variable.device();
+                let moments = Moments::from_tensors([first?, second?], device, compute.is_ours())?;
                 Ok((name.clone(), moments))
             })
             .collect::<Result<_>>()?;
@@ -168,33 +135,8 @@ impl AdamW {
     }
 }
 
-/// Lets `work` change the numbers of a variable, where they lie if that is in memory.
-fn change(variable: &Var, mut work: impl FnMut(&mut [f32])) -> Result<()> {
-    if variable.device().is_cpu() {
-        return Ok(variable.inplace_op1(&InPlace(RefCell::new(work)))?);
-    }
-    let mut values: Vec<f32> = variable.flatten_all()?.to_vec1()?;
-    work(&mut values);
-    let values = Tensor::from_vec(values, variable.shape(), variable.device())?;
-    Ok(variable.set(&values)?)
-}
-
-struct InPlace<F>(RefCell<F>);
-
-impl<F: FnMut(&mut [f32])> InplaceOp1 for InPlace<F> {
-    fn name(&self) -> &'static str {
-        "update"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets())
-        else {
-            candle_core::bail!("{} is of f32 in one piece", self.name());
-        };
-        (self.0.borrow_mut())(&mut values[start..end]);
-        Ok(())
-    }
-}
+/// What the averages of the gradient and of its square are called in a file.
+const WHICH: [&str; 2] = ["first", "second"];
 
 /// The weight decay of a parameter: of matrices of the gated blocks, and of vision encoder, language
 /// model and its updates of low rank where those are trained.
@@ -218,6 +160,8 @@ fn is_decayed(name: &str, rank: usize, config: &TrainConfig) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device};
+
     use super::*;
 
     fn variable(values: &[f32]) -> Var {
@@ -229,13 +173,24 @@ mod tests {
 
     #[test]
     fn two_updates_agree_with_a_calculation_by_hand() {
+        for dtype in [DType::F32, DType::F64] {
+            two_updates(&Compute::in_type(dtype));
+        }
+    }
+
+    /// Where our own operation moves the weights, and where candle's do.
+    fn two_updates(compute: &Compute) {
         let config = TrainConfig {
             weight_decay: 0.1,
             ..TrainConfig::default()
         };
         let variables = BTreeMap::from([(NAME.to_owned(), variable(&[1.0, -2.0]))]);
-        let mut optimizer = AdamW::new(&variables);
-        let gradients = |values: [f32; 2]| BTreeMap::from([(NAME.to_owned(), values.to_vec())]);
+        let mut optimizer = AdamW::new(&variables, compute).unwrap();
+        let gradients = |values: [f32; 2]| {
+            let mut gradients = Gradients::default();
+            gradients.insert(NAME, &variable(&values)).unwrap();
+            gradients
+        };
         let now = || {
             variables[NAME]
                 .flatten_all()

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use super::TrainConfig;
 use super::collective::{Collective, Single};
+use super::gradients::Gradients;
 use super::optimizer::{AdamW, Update, weight_decay};
-use crate::flamingo::Flamingo;
+use crate::flamingo::{Flamingo, trained_rows};
 use crate::group::Group;
 use crate::init::ParameterStore;
 use crate::inputs::Inputs;
@@ -18,19 +18,6 @@ use crate::{Error, Result};
 /// hundred bytes deep for each of some thousand operations per layer. The kernel provides pages
 /// only as they are touched.
 const STACK_BYTES: usize = 256 << 20;
-
-/// Keeps the clipping factor finite for a zero gradient, as in PyTorch's `clip_grad_norm_`.
-const NORM_EPSILON: f64 = 1e-6;
-
-/// Numbers of gradients that are summed over the processes at a time (16 MiB), or those of one
-/// parameter where it has more.
-const BUCKET: usize = 1 << 22;
-
-/// Numbers of a gradient or parameter that one task walks over.
-pub(super) const NUMBERS_PER_TASK: usize = 1 << 16;
-
-/// The gradient of each trained parameter, by name.
-pub(crate) type Gradients = BTreeMap<String, Vec<f32>>;
 
 /// A model in training.
 ///
@@ -84,7 +71,7 @@ impl Trainer {
         if config.gradient_checkpointing {
             model = model.recomputing();
         }
-        let optimizer = AdamW::new(model.variables());
+        let optimizer = AdamW::new(model.variables(), model.compute())?;
         Ok(Self {
             model,
             config,
@@ -170,13 +157,13 @@ impl Trainer {
         let (mut losses, mut gradients) = self.gradients(&weighted)?;
         if collective.size() > 1 {
             losses = sum_losses(&losses, &shares, collective)?;
-            gradients = self.sum_gradients(&gradients, collective)?;
+            gradients = gradients.sum(self.model.variables(), collective)?;
         }
-        let gradient_norm = global_norm(gradients.values());
+        let gradient_norm = gradients.norm(|_| true)?;
         let learning_rate = self.config.rates().at(self.steps);
         let is_finite = gradient_norm.is_finite() && losses.iter().all(|loss| loss.is_finite());
         if is_finite {
-            clip(gradients.values_mut(), gradient_norm, self.config.clip_norm);
+            gradients.clip(gradient_norm, self.config.clip_norm, |_| true);
             let config = &self.config;
             let update = Update {
                 learning_rate,
@@ -225,57 +212,14 @@ impl Trainer {
         Ok((shares.collect(), all as usize))
     }
 
-    /// The gradients of all processes added up, bucket by bucket.
-    fn sum_gradients(
-        &self,
-        gradients: &Gradients,
-        collective: &mut dyn Collective,
-    ) -> Result<Gradients> {
-        let variables = self.model.variables();
-        // A parameter may have a gradient in one process and none in another.
-        let is_there = |name| f32::from(u8::from(gradients.contains_key(name)));
-        let mut holders: Vec<f32> = variables.keys().map(is_there).collect();
-        collective.sum(&mut holders)?;
-        let names = variables.iter().zip(&holders);
-        let names: Vec<(&String, usize)> = names
-            .filter(|(_, holders)| **holders > 0.0)
-            .map(|((name, variable), _)| (name, variable.elem_count()))
-            .collect();
-        let mut sums = Gradients::new();
-        let mut rest = names.as_slice();
-        while !rest.is_empty() {
-            let mut bucket = Vec::new();
-            let mut taken = 0;
-            for (name, count) in rest {
-                if taken > 0 && bucket.len() + count > BUCKET {
-                    break;
-                }
-                match gradients.get(*name) {
-                    Some(gradient) => bucket.extend_from_slice(gradient),
-                    None => bucket.resize(bucket.len() + count, 0.0),
-                }
-                taken += 1;
-            }
-            collective.sum(&mut bucket)?;
-            let mut values = bucket.as_slice();
-            for (name, count) in &rest[..taken] {
-                let (own, others) = values.split_at(*count);
-                sums.insert((*name).clone(), own.to_vec());
-                values = others;
-            }
-            rest = &rest[taken..];
-        }
-        Ok(sums)
-    }
-
     /// Losses of the batches and the weighted sum of their gradients.
     fn gradients(&self, batches: &[(&Inputs, f64)]) -> Result<(Vec<f64>, Gradients)> {
         let mut losses = Vec::with_capacity(batches.len());
-        let mut sums = Gradients::new();
+        let mut sums = Gradients::default();
         for (inputs, weight) in batches {
             let (loss, gradients) = on_deep_stack(|| self.batch_gradients(inputs, *weight))?;
             losses.push(loss);
-            add(&mut sums, gradients);
+            sums.add(gradients)?;
         }
         Ok((losses, sums))
     }
@@ -284,33 +228,34 @@ impl Trainer {
         let loss = self.model.loss(inputs)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         let mut store = (loss * weight)?.backward()?;
-        let mut gradients = Gradients::new();
+        let mut gradients = Gradients::default();
         for (name, variable) in self.model.variables() {
             if let Some(gradient) = store.remove(variable) {
-                let gradient = self.masked_gradient(name, &gradient)?;
-                gradients.insert(name.clone(), gradient);
+                gradients.insert(name, &self.masked_gradient(name, gradient)?)?;
             }
         }
         Ok((value, gradients))
     }
 
-    /// A gradient as plain numbers; of embedding tables only the rows of `<image>` and `<EOC>`
-    /// where the language model is frozen.
-    fn masked_gradient(&self, name: &str, gradient: &Tensor) -> Result<Vec<f32>> {
-        let mut values: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+    /// A gradient, of embedding tables only in the rows of `<image>` and `<EOC>` where the language model
+    /// is frozen.
+    fn masked_gradient(&self, name: &str, gradient: Tensor) -> Result<Tensor> {
         let is_row_only = Group::of(name) == Group::Embeddings
             && !self.config.trainable.contains(&Group::Language);
         let table = self.model.parameters().get(name);
-        if is_row_only && table.is_some_and(|table| table.dims() == gradient.dims()) {
-            let special = self.model.special_tokens();
-            let width = gradient.dim(1)?;
-            for (row, values) in values.chunks_mut(width).enumerate() {
-                if row != special.image as usize && row != special.end_of_chunk as usize {
-                    values.fill(0.0);
-                }
+        if !is_row_only || table.is_none_or(|table| table.dims() != gradient.dims()) {
+            return Ok(gradient);
+        }
+        let mut counts = vec![0_f32; gradient.dim(0)?];
+        for row in trained_rows(self.model.special_tokens()) {
+            if let Some(counts) = counts.get_mut(row as usize) {
+                *counts = 1.0;
             }
         }
-        Ok(values)
+        let counts = Tensor::from_vec(counts, (gradient.dim(0)?, 1), gradient.device())?;
+        // Not multiplied: what is not finite in a row that is left alone must not count either.
+        let is_trained = counts.broadcast_as(gradient.shape())?.ne(0_f32)?;
+        Ok(is_trained.where_cond(&gradient, &gradient.zeros_like()?)?)
     }
 }
 
@@ -320,55 +265,6 @@ fn sum_losses(losses: &[f64], shares: &[f64], collective: &mut dyn Collective) -
     let mut parts: Vec<f32> = parts.map(|(loss, share)| (loss * share) as f32).collect();
     collective.sum(&mut parts)?;
     Ok(parts.into_iter().map(f64::from).collect())
-}
-
-/// Adds the gradients of a batch to those of the batches before it.
-pub(crate) fn add(sums: &mut Gradients, gradients: Gradients) {
-    for (name, gradient) in gradients {
-        match sums.get_mut(&name) {
-            None => {
-                sums.insert(name, gradient);
-            }
-            Some(sum) => {
-                for (sum, value) in sum.iter_mut().zip(gradient) {
-                    *sum += value;
-                }
-            }
-        }
-    }
-}
-
-/// The norm of all these together. Summed in an order that the number of threads has no part in, and in
-/// f64, so that it is the same on every run.
-pub(crate) fn global_norm<'a>(gradients: impl Iterator<Item = &'a Vec<f32>>) -> f64 {
-    let sums = gradients.map(|gradient| {
-        let parts = gradient.par_chunks(NUMBERS_PER_TASK).map(square_sum);
-        parts.collect::<Vec<f64>>().iter().sum::<f64>()
-    });
-    sums.sum::<f64>().sqrt()
-}
-
-/// Summed in eight lanes, so that no addition waits for another.
-fn square_sum(values: &[f32]) -> f64 {
-    let mut lanes = [0.0; 8];
-    for values in values.chunks(lanes.len()) {
-        for (lane, value) in lanes.iter_mut().zip(values) {
-            *lane += f64::from(*value).powi(2);
-        }
-    }
-    lanes.iter().sum()
-}
-
-/// Scales gradients whose norm is `norm` down to `most`.
-pub(crate) fn clip<'a>(gradients: impl Iterator<Item = &'a mut Vec<f32>>, norm: f64, most: f64) {
-    let factor = most / (norm + NORM_EPSILON);
-    if factor < 1.0 {
-        let factor = factor as f32;
-        for gradient in gradients {
-            let parts = gradient.par_chunks_mut(NUMBERS_PER_TASK);
-            parts.for_each(|part| part.iter_mut().for_each(|value| *value *= factor));
-        }
-    }
 }
 
 /// Runs `work` on a thread with a stack that a deep graph does not overflow.
