@@ -13,7 +13,11 @@ use crate::ops::repeat_heads;
 
 /// `x * W^T` for rows `[M, in]` and a weight `[out, in]`.
 pub(crate) fn product(rows: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let weight = weight.to_dtype(rows.dtype())?;
+    let mut weight = weight.to_dtype(rows.dtype())?;
+    // GPT-2's are stored turned; GPUs take products of what lies in one piece, turned or not.
+    if !weight.t()?.is_contiguous() {
+        weight = weight.contiguous()?;
+    }
     Ok(rows.contiguous()?.matmul(&weight.t()?)?)
 }
 

@@ -1,5 +1,6 @@
 //! The operations put together from candle's own, which run on GPUs, give what those written for f32 on
-//! the CPU give. Computing in f64 on the CPU takes them, and is exact enough to be the judge.
+//! the CPU give. Computing in f64 on the CPU takes them, and is exact enough to be the judge. Where there is a
+//! GPU, `M3W_TEST_DEVICE=cuda` with `--features cuda` puts it in that place.
 #![expect(
     clippy::unwrap_used,
     reason = "a failed test may panic, in its helpers too"
@@ -71,9 +72,17 @@ fn config(changes: &str) -> Config {
 /// What the paper trains.
 const PAPER: [Group; 3] = [Group::Resampler, Group::GatedXattn, Group::Embeddings];
 
-fn exact() -> Compute {
-    Compute::new(DeviceName::Cpu, Precision::F64).unwrap()
+/// Where candle's operations are taken: on the CPU in f64, or on a device that is to be tried.
+fn plain() -> Compute {
+    let (device, precision) = match std::env::var(DEVICE) {
+        Ok(device) => (device.parse().unwrap(), Precision::F32),
+        Err(_) => (DeviceName::Cpu, Precision::F64),
+    };
+    Compute::new(device, precision).unwrap()
 }
+
+/// The variable that names such a device.
+const DEVICE: &str = "M3W_TEST_DEVICE";
 
 /// The same model computing in both ways.
 fn both(changes: &str) -> [Flamingo; 2] {
@@ -87,7 +96,7 @@ fn both(changes: &str) -> [Flamingo; 2] {
         (name.clone(), tensor.affine(factor, shift).unwrap())
     });
     let store = ParameterStore::from_tensors(larger.collect(), "test");
-    [Compute::default(), exact()]
+    [Compute::default(), plain()]
         .map(|compute| Flamingo::new(&config, SPECIAL, store.clone().on(&compute)).unwrap())
 }
 
@@ -110,23 +119,23 @@ fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn assert_close(what: &str, [ours, exact]: [&[f32]; 2], bound: f32) {
-    assert_eq!(ours.len(), exact.len(), "{what}");
-    let largest = exact
+fn assert_close(what: &str, [ours, plain]: [&[f32]; 2], bound: f32) {
+    assert_eq!(ours.len(), plain.len(), "{what}");
+    let largest = plain
         .iter()
         .fold(1.0_f32, |most, value| most.max(value.abs()));
-    for (ours, exact) in ours.iter().zip(exact) {
-        let apart = (ours - exact).abs();
-        assert!(apart <= bound * largest, "{what}: {ours} and {exact}");
+    for (ours, plain) in ours.iter().zip(plain) {
+        let apart = (ours - plain).abs();
+        assert!(apart <= bound * largest, "{what}: {ours} and {plain}");
     }
 }
 
 #[test]
 fn scores_are_the_same() {
     for (frames, kind) in [1, 3].into_iter().flat_map(|f| KINDS.map(|kind| (f, kind))) {
-        let [ours, exact] =
+        let [ours, plain] =
             both(kind).map(|model| values(&model.forward(&inputs(frames)).unwrap()));
-        assert_close(kind, [&ours, &exact], 2e-5);
+        assert_close(kind, [&ours, &plain], 2e-5);
     }
 }
 
@@ -172,20 +181,20 @@ fn training_is_the_same() {
             trainable.retain(|group| *group != Group::Lora);
         }
         for trainable in [&trainable[..], &PAPER] {
-            let [ours, exact] = both(kind).map(|model| two_steps(model, trainable, false));
-            assert_same_steps(kind, &ours, &exact);
+            let [ours, plain] = both(kind).map(|model| two_steps(model, trainable, false));
+            assert_same_steps(kind, &ours, &plain);
         }
     }
 }
 
-fn assert_same_steps(kind: &str, ours: &(Vec<f64>, Vec<f32>), exact: &(Vec<f64>, Vec<f32>)) {
-    for (ours, exact) in ours.0.iter().zip(&exact.0) {
+fn assert_same_steps(kind: &str, ours: &(Vec<f64>, Vec<f32>), plain: &(Vec<f64>, Vec<f32>)) {
+    for (ours, plain) in ours.0.iter().zip(&plain.0) {
         assert!(
-            (ours - exact).abs() <= 2e-4 * exact.abs(),
-            "{kind}: {ours} and {exact}"
+            (ours - plain).abs() <= 2e-4 * plain.abs(),
+            "{kind}: {ours} and {plain}"
         );
     }
-    assert_close(kind, [&ours.1, &exact.1], 2e-5);
+    assert_close(kind, [&ours.1, &plain.1], 2e-5);
 }
 
 #[test]
@@ -196,7 +205,7 @@ fn a_run_goes_on_in_other_numbers() {
         let [ours, other] = both(kind);
         let expected = two_steps(other, &PAPER, false);
         let expected = (expected.0[2..].to_vec(), expected.1);
-        for ways in [[Compute::default(), exact()], [exact(), Compute::default()]] {
+        for ways in [[Compute::default(), plain()], [plain(), Compute::default()]] {
             let store = ParameterStore::from_tensors(ours.parameters().clone(), "test");
             let first = Flamingo::new(ours.config(), SPECIAL, store.on(&ways[0])).unwrap();
             let mut trainer = Trainer::new(first, settings(&PAPER, false)).unwrap();
@@ -237,22 +246,22 @@ fn prompts_go_on_and_score_the_same() {
                 beams,
                 ..GenerateOptions::default()
             };
-            let [ours, exact] = both(kind).map(|model| {
+            let [ours, plain] = both(kind).map(|model| {
                 generate_batch(&model, &prompts, Some(&pixels), &options, |_, _| {}).unwrap()
             });
-            for (ours, exact) in ours.iter().zip(&exact) {
-                assert_eq!(ours.tokens, exact.tokens, "{kind}, {beams} beams");
-                assert_eq!(ours.stop, exact.stop, "{kind}, {beams} beams");
-                let scores = [ours.score as f32, exact.score as f32];
+            for (ours, plain) in ours.iter().zip(&plain) {
+                assert_eq!(ours.tokens, plain.tokens, "{kind}, {beams} beams");
+                assert_eq!(ours.stop, plain.stop, "{kind}, {beams} beams");
+                let scores = [ours.score as f32, plain.score as f32];
                 assert_close(kind, [&scores[..1], &scores[1..]], 1e-5);
             }
         }
         let candidates = vec![vec![4], vec![5, 6], vec![7, 8, 9]];
-        let [ours, exact] = both(kind).map(|model| {
+        let [ours, plain] = both(kind).map(|model| {
             let scores = score_candidates(&model, &prompts, Some(&pixels), &candidates);
             scores.unwrap().concat().concat()
         });
-        assert_close(kind, [&ours, &exact], 2e-5);
+        assert_close(kind, [&ours, &plain], 2e-5);
     }
 }
 
@@ -273,7 +282,7 @@ fn pretraining_is_the_same() {
             pixels: inputs(1).pixels.flatten(0, 2).unwrap(),
             captions: vec![vec![1, 2, 3], vec![4], vec![5, 6], vec![7, 8, 9, 10]],
         };
-        let [ours, exact] = [Compute::default(), exact()].map(|compute| {
+        let [ours, plain] = [Compute::default(), plain()].map(|compute| {
             let settings = PretrainConfig::default();
             let trainer = ContrastiveTrainer::new(&config, settings, 5, &compute);
             let mut trainer = trainer.unwrap();
@@ -284,14 +293,14 @@ fn pretraining_is_the_same() {
             }
             told
         });
-        assert_close(vision, [&ours, &exact], 2e-4);
+        assert_close(vision, [&ours, &plain], 2e-4);
     }
 }
 
 #[test]
 fn weights_for_the_cpu_alone_are_refused_elsewhere() {
     let store = ParameterStore::seeded(4).frozen_as(WeightType::Int8);
-    let refused = Flamingo::new(&config(""), SPECIAL, store.on(&exact()));
+    let refused = Flamingo::new(&config(""), SPECIAL, store.on(&plain()));
     let message = refused.err().unwrap().to_string();
     assert!(
         message.contains("int8") && message.contains("bf16"),

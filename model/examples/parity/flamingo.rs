@@ -118,8 +118,9 @@ pub(crate) fn forward(path: &Path, weights: &Path, config: &Value) -> Outcome<Co
         .filter(|at| mask[at / size.1][at % size.1] != 0)
         .map(|at| at as u32)
         .collect();
-    let is_text = Tensor::from_vec(is_text.clone(), is_text.len(), compute().device())?;
+    let is_text = Tensor::from_vec(is_text.clone(), is_text.len(), &Device::Cpu)?;
     let text = |tensor: &Tensor| -> Outcome<Tensor> {
+        let tensor = tensor.to_device(&Device::Cpu)?;
         Ok(tensor.flatten(0, 1)?.index_select(&is_text, 0)?)
     };
     let mut places = BTreeMap::new();

@@ -134,7 +134,10 @@ fn has_distances(tensors: &Tensors, before: &BTreeMap<String, Tensor>) -> Outcom
             .strip_prefix("expected.final.")
             .and_then(|name| before.get(name));
         let Some(before) = before else { continue };
-        let moved = (after - before)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        let moved = (after - before.to_device(after.device())?)?
+            .abs()?
+            .max_all()?
+            .to_scalar::<f32>()?;
         if moved > 0.0 {
             return Ok(false);
         }
