@@ -84,6 +84,7 @@ pub fn import(options: &ImportOptions) -> Result<Imported> {
         bos: ids.bos,
         eos: ids.eos,
         pad: ids.pad,
+        around_image: None,
     };
     let rows = imported.config.language.vocabulary;
     let largest = [ids.image, ids.eoc, ids.bos, ids.eos, ids.pad]

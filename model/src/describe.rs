@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::flamingo::Flamingo;
 use crate::group::Group;
 use crate::init::ParameterStore;
-use crate::inputs::SpecialTokens;
+use crate::special_tokens::SpecialTokens;
 use crate::{Error, Result};
 
 /// Configurations that ship with the crate, by name.
@@ -54,6 +54,7 @@ impl Description {
             bos: 0,
             eos: 0,
             pad: 0,
+            around_image: None,
         };
         let model = Flamingo::new(config, special, ParameterStore::describing())?;
         let parameters = model.parameters().iter().map(|(name, tensor)| {

@@ -5,11 +5,13 @@
 use candle_core::{Device, Tensor};
 
 use crate::Result;
-use crate::config::{Activation, Attend, CrossAttentionConfig};
+use crate::config::{Attend, CrossAttentionConfig};
+use crate::feed_forward::NewFeedForward;
 use crate::init::{Init, ParameterStore};
 use crate::linear::{Linear, Stacked};
-use crate::ops::{LayerNorm, MASKED_SCORE, attend, score_scale, split_heads};
-use crate::resampler::{FeedForward, keys_and_values};
+use crate::norm::{HeadNorms, Norm};
+use crate::ops::{MASKED_SCORE, attend, score_scale, split_heads};
+use crate::resampler::keys_and_values;
 
 /// Which latents each token may attend to.
 ///
@@ -162,9 +164,10 @@ impl MediaKeysValues {
 
 /// Attention of text to latents, without gate or residual.
 pub struct MaskedCrossAttention {
-    norm: LayerNorm,
+    norm: Norm,
     queries: Linear,
     keys_values: Stacked<2>,
+    head_norms: Option<HeadNorms>,
     output: Linear,
     heads: usize,
 }
@@ -184,8 +187,14 @@ impl MaskedCrossAttention {
         let inner = config.heads * config.head_dim;
         let name = |part: &str| format!("{prefix}{part}");
         let keys_values = keys_and_values(parameters, &name("to_kv"), inner, media_width)?;
+        let (kind, epsilon) = (config.norm, config.norm_epsilon);
+        let head_norms = config
+            .query_key_norm
+            .then(|| HeadNorms::new(kind, parameters, prefix, config.head_dim, epsilon))
+            .transpose()?;
         Ok(Self {
-            norm: LayerNorm::new(parameters, &name("norm"), width)?,
+            norm: Norm::new(kind, parameters, &name("norm"), width, epsilon)?,
+            head_norms,
             queries: Linear::without_bias(parameters, &name("to_q"), [inner, width], 1.0)?,
             keys_values,
             output: Linear::without_bias(parameters, &name("to_out"), [width, inner], 1.0)?,
@@ -200,6 +209,7 @@ impl MaskedCrossAttention {
     pub fn keys_values(&self, media: &Tensor) -> Result<MediaKeysValues> {
         let media = media.flatten(1, 2)?; // [B, N * R, media_width]
         let [keys, values] = self.keys_values.heads(&media, self.heads)?;
+        let keys = HeadNorms::of_keys(self.head_norms.as_ref(), keys)?;
         Ok(MediaKeysValues { keys, values })
     }
 
@@ -220,7 +230,8 @@ impl MaskedCrossAttention {
     /// As [`Self::forward`], before the output's map: `[B, L, heads * head_dim]`.
     fn attended(&self, text: &Tensor, media: &MediaKeysValues, mask: &MediaMask) -> Result<Tensor> {
         let queries = self.queries.of_normal(&self.norm, text)?;
-        let mut queries = split_heads(&queries, self.heads)?;
+        let queries = split_heads(&queries, self.heads)?;
+        let mut queries = HeadNorms::of_queries(self.head_norms.as_ref(), queries)?;
         if let Some(scale) = &mask.query_scale {
             queries = queries.broadcast_mul(&scale.to_dtype(queries.dtype())?)?;
         }
@@ -245,7 +256,7 @@ impl MaskedCrossAttention {
 pub struct GatedBlock {
     attention: MaskedCrossAttention,
     attention_gate: Tensor,
-    feed_forward: FeedForward,
+    feed_forward: NewFeedForward,
     feed_forward_gate: Tensor,
 }
 
@@ -262,21 +273,25 @@ impl GatedBlock {
         prefix: &str,
     ) -> Result<Self> {
         let attention_prefix = format!("{prefix}attn.");
-        let activation: Activation = config.activation;
+        let width = widths[0];
         let gate = Init::Constant {
             value: config.initial_gate,
         };
+        let gates = if config.gate_per_channel { width } else { 1 };
         Ok(Self {
             attention: MaskedCrossAttention::new(config, widths, parameters, &attention_prefix)?,
-            attention_gate: parameters.get(&format!("{prefix}attn_gate"), &[1], gate)?,
-            feed_forward: FeedForward::new(
+            attention_gate: parameters.get(&format!("{prefix}attn_gate"), &[gates], gate)?,
+            feed_forward: NewFeedForward::new(
                 parameters,
                 &format!("{prefix}ff"),
-                widths[0],
-                widths[0] * config.feed_forward_multiple,
-                activation,
+                [width, config.feed_forward_channels(width)],
+                config.activation,
+                |parameters, name| {
+                    Norm::new(config.norm, parameters, name, width, config.norm_epsilon)
+                },
+                config.gated_feed_forward,
             )?,
-            feed_forward_gate: parameters.get(&format!("{prefix}ff_gate"), &[1], gate)?,
+            feed_forward_gate: parameters.get(&format!("{prefix}ff_gate"), &[gates], gate)?,
         })
     }
 
@@ -310,12 +325,18 @@ impl GatedBlock {
         self.feed_forward.added_to(&text, Some(&gate))
     }
 
-    /// How far the gates are open: tanh of the attention gate and of the feed-forward gate.
+    /// How far the gates are open: tanh of the attention gate and of the feed-forward gate; where they
+    /// are numbers for each channel, the mean of the tanhs' sizes.
     ///
     /// # Errors
     /// A gate cannot be read.
     pub fn openings(&self) -> Result<[f32; 2]> {
-        let opening = |gate: &Tensor| -> Result<f32> { Ok(gate.tanh()?.to_vec1::<f32>()?[0]) };
+        let opening = |gate: &Tensor| -> Result<f32> {
+            Ok(match gate.tanh()?.to_vec1::<f32>()?.as_slice() {
+                [one] => *one,
+                all => all.iter().map(|value| value.abs()).sum::<f32>() / all.len() as f32,
+            })
+        };
         Ok([
             opening(&self.attention_gate)?,
             opening(&self.feed_forward_gate)?,

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, Var};
 use m3w_model::{
     Activation, Attend, CrossAttentionConfig, GatedBlock, Group, MaskedCrossAttention, MediaMask,
-    ParameterStore, Placement, Resampler, ResamplerConfig,
+    NormKind, ParameterStore, Placement, Resampler, ResamplerConfig,
 };
 use serde_json::Value;
 
@@ -62,6 +62,7 @@ pub(crate) fn resampler_sizes(sizes: &Value) -> ResamplerConfig {
         max_frames: number(sizes, "max_num_frames", 0),
         max_images: number(sizes, "max_num_media", 0),
         own_latent_maps: false,
+        query_key_norm: false,
     }
 }
 
@@ -100,7 +101,13 @@ pub(crate) fn cross_attention(config: &Value) -> (CrossAttentionConfig, [usize; 
         heads: number(config, "heads", 8),
         head_dim: number(config, "dim_head", 64),
         feed_forward_multiple: number(config, "ff_mult", 4),
+        feed_forward_width: None,
+        gated_feed_forward: false,
         activation: Activation::Gelu,
+        norm: NormKind::Layer,
+        norm_epsilon: None,
+        query_key_norm: false,
+        gate_per_channel: false,
         attend: if is_own {
             Attend::Own
         } else {

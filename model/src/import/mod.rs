@@ -14,8 +14,8 @@ use crate::Error;
 use crate::config::{Config, VisionConfig};
 use crate::describe::Description;
 use crate::group::Group;
-use crate::inputs::SpecialTokens;
 use crate::language::{GgufLanguage, LanguageConfig};
+use crate::special_tokens::SpecialTokens;
 use crate::tensor_file::read_tensors;
 
 type Result<T, E = Error> = std::result::Result<T, E>;

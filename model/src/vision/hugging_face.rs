@@ -49,6 +49,7 @@ impl VisionConfig {
             feed_forward_multiple: exact,
             activation: json.activation("hidden_act", activation)?,
             class_token: is_clip,
+            keeps_class_token: false,
             patch_bias: !is_clip,
             norm_before: is_clip,
             norm_after: false,
