@@ -10,10 +10,12 @@ use crate::special_tokens::SpecialTokens;
 use crate::{Error, Result};
 
 /// Configurations that ship with the crate, by name.
-const PRESETS: [(&str, &str); 3] = [
+const PRESETS: [(&str, &str); 5] = [
     ("flamingo-3b", include_str!("../presets/flamingo-3b.toml")),
     ("flamingo-9b", include_str!("../presets/flamingo-9b.toml")),
     ("flamingo-80b", include_str!("../presets/flamingo-80b.toml")),
+    ("idefics-9b", include_str!("../presets/idefics-9b.toml")),
+    ("idefics-80b", include_str!("../presets/idefics-80b.toml")),
 ];
 
 /// The parameters of a model, in the order a picture meets them.
@@ -100,7 +102,7 @@ pub fn parameter_counts(config: &Config) -> Result<Vec<(String, usize)>> {
         .collect())
 }
 
-/// A configuration that ships with the crate: `flamingo-3b`, `flamingo-9b` or `flamingo-80b`.
+/// A configuration that ships with the crate: `flamingo-3b`, `-9b` or `-80b`, `idefics-9b` or `-80b`.
 ///
 /// # Errors
 /// [`Error::Setting`] names those there are.

@@ -96,8 +96,8 @@ pub use generate::{
 };
 pub use group::Group;
 pub use import::{
-    Assembled, ImportSummary, Published, assemble, language_name, read_vision, read_weights,
-    reference_name, vision_sizes,
+    Assembled, ImportSummary, Published, StoredTensor, assemble, assemble_idefics, language_name,
+    read_folder, read_vision, read_weights, reference_name, vision_sizes,
 };
 pub use init::ParameterStore;
 pub use inputs::{Inputs, chunk_targets};

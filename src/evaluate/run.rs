@@ -316,14 +316,7 @@ impl Run<'_> {
         query: &Example,
         is_blind: bool,
     ) -> Result<(Vec<u32>, candle_core::Tensor)> {
-        let tokens = prompt_tokens(
-            &self.trained.tokenizer,
-            self.options.style,
-            self.trained.begins_as_rows(),
-            supports,
-            query,
-            is_blind,
-        )?;
+        let tokens = prompt_tokens(&self.trained, self.options.style, supports, query, is_blind)?;
         let room = self.trained.model.config().language.max_positions;
         ensure!(
             tokens.len() + self.benchmark.most_tokens <= room,
