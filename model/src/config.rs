@@ -110,6 +110,11 @@ pub struct CrossAttentionConfig {
     /// included. False, our rule: such text attends to nothing.
     #[serde(default)]
     pub text_before_images_averages_all: bool,
+    /// Compatibility with `transformers` before 4.36, where in Idefics all text that belongs to no image
+    /// averages over every slot of its row, empty ones included. False, our rule: such text attends to
+    /// nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub text_without_image_averages_all: bool,
     /// Compatibility with OpenFlamingo where the model itself writes an `<image>`: all rows that are
     /// written together count images anew from there, so that a row which wrote one goes on with
     /// the prompt's first picture and the others with none. False, our rule: what is written

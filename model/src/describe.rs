@@ -159,6 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn presets_of_idefics_have_the_parameters_of_what_they_are_made_of() {
+        // LLaMA's as in its paper (Touvron et al. 2023, table 2), the encoder's as open_clip counts them,
+        // of which the map to the space it shares with text is missing; all as their names say.
+        for (name, language, total) in [("idefics-9b", 6.7, 9.0), ("idefics-80b", 65.2, 80.0)] {
+            let description = Description::of(&preset(name).unwrap()).unwrap();
+            let groups = description.groups();
+            let own = groups[&Group::Language] + groups[&Group::Embeddings];
+            assert_near(groups[&Group::Vision], 0.632, 0.003, name);
+            assert_near(own, language, 0.01, name);
+            assert_near(description.total(), total, 0.01, name);
+        }
+    }
+
+    #[test]
     fn an_unknown_preset_is_answered_with_those_there_are() {
         let message = preset("flamingo-1t").unwrap_err().to_string();
         assert!(

@@ -305,13 +305,7 @@ impl Flamingo {
             .flat_map(|(row, index)| {
                 let distinct: BTreeSet<usize> = index.iter().map(|i| usize::from(*i)).collect();
                 distinct.into_iter().flat_map(move |index| {
-                    seen_images(
-                        index,
-                        images,
-                        gated.attend,
-                        gated.text_before_images_averages_all,
-                    )
-                    .map(move |image| row * images + image)
+                    seen_images(index, images, gated).map(move |image| row * images + image)
                 })
             })
             .collect();
@@ -346,13 +340,7 @@ impl Flamingo {
     /// The mask for image indices `[B][T]` over `images` images.
     pub(crate) fn mask(&self, image_index: &[Vec<u8>], images: usize) -> Result<MediaMask> {
         let gated = &self.config.cross_attention;
-        let mask = MediaMask::new(
-            image_index,
-            images,
-            self.config.resampler.latents,
-            gated.attend,
-            gated.text_before_images_averages_all,
-        )?;
+        let mask = MediaMask::new(image_index, images, self.config.resampler.latents, gated)?;
         mask.to_device(self.compute.device())
     }
 

@@ -28,10 +28,11 @@ pub struct MediaMask {
 
 impl MediaMask {
     /// The mask for image indices `[B][L]` (1 for the first image; 0 or beyond `images` for
-    /// none) over `images` slots of `latents` latents each.
+    /// none) over `images` slots of `latents` latents each, as `gated` says.
     ///
-    /// Under `before_sees_all` and [`Attend::AllPrevious`] index 0 averages over every image, all
-    /// alike, which is what OpenFlamingo's fully masked softmax comes to.
+    /// Where index 0 averages over every image under [`Attend::AllPrevious`], it does so by queries of
+    /// zeros, which is what OpenFlamingo's fully masked softmax comes to. Where every index of none does,
+    /// as in Idefics of old, keys have gradients too: one large number is added to all its scores.
     ///
     /// # Errors
     /// Rows of unequal length.
@@ -39,8 +40,7 @@ impl MediaMask {
         image_index: &[Vec<u8>],
         images: usize,
         latents: usize,
-        mode: Attend,
-        before_sees_all: bool,
+        gated: &CrossAttentionConfig,
     ) -> Result<Self> {
         let (batch, length) = (image_index.len(), image_index.first().map_or(0, Vec::len));
         let mut bias = Vec::with_capacity(batch * length * images * latents);
@@ -50,20 +50,25 @@ impl MediaMask {
             .flatten()
             .map(|index| usize::from(*index))
         {
-            let seen = seen_images(index, images, mode, before_sees_all);
+            let seen = seen_images(index, images, gated);
             sees_any.push(if seen.is_empty() { 0.0_f32 } else { 1.0 });
+            let has_none = index == 0 || index > images;
             for image in 0..images {
-                let score = if seen.contains(&image) {
-                    0.0
-                } else {
+                let score = if !seen.contains(&image) {
                     MASKED_SCORE
+                } else if has_none && gated.text_without_image_averages_all {
+                    LEVELLED_SCORE
+                } else {
+                    0.0
                 };
                 bias.extend(std::iter::repeat_n(score, latents));
             }
         }
         let cpu = &Device::Cpu;
         // A query of zeros scores every key alike and passes no gradient to any.
-        let averages = before_sees_all && mode == Attend::AllPrevious;
+        let averages = gated.text_before_images_averages_all
+            && !gated.text_without_image_averages_all
+            && gated.attend == Attend::AllPrevious;
         let query_scale = averages
             .then(|| {
                 let scales = image_index.iter().flatten();
@@ -111,15 +116,19 @@ impl MediaMask {
     }
 }
 
+/// A number beside which real scores are nothing, so that their softmax is the same for all.
+const LEVELLED_SCORE: f32 = -MASKED_SCORE;
+
 /// The images, counted from 0, that a token of this image index sees.
 pub(crate) fn seen_images(
     index: usize,
     images: usize,
-    mode: Attend,
-    before_sees_all: bool,
+    gated: &CrossAttentionConfig,
 ) -> std::ops::Range<usize> {
-    match (index, mode) {
-        (0, Attend::AllPrevious) if before_sees_all => 0..images,
+    let averages_all = gated.text_without_image_averages_all;
+    match (index, gated.attend) {
+        _ if averages_all && (index == 0 || index > images) => 0..images,
+        (0, Attend::AllPrevious) if gated.text_before_images_averages_all => 0..images,
         (0, _) => 0..0,
         _ if index > images => 0..0,
         (_, Attend::Own) => index - 1..index,
@@ -350,14 +359,21 @@ mod tests {
 
     use super::*;
 
+    fn gated(attend: Attend) -> CrossAttentionConfig {
+        CrossAttentionConfig {
+            attend,
+            ..toml::from_str("every = 1\nheads = 1\nhead_dim = 1").unwrap()
+        }
+    }
+
     proptest! {
         #[test]
         fn a_token_sees_only_images_up_to_its_own(
             index in 0_usize..300,
             images in 1_usize..8,
         ) {
-            let own = seen_images(index, images, Attend::Own, false);
-            let all = seen_images(index, images, Attend::AllPrevious, false);
+            let own = seen_images(index, images, &gated(Attend::Own));
+            let all = seen_images(index, images, &gated(Attend::AllPrevious));
             if index == 0 || index > images {
                 prop_assert!(own.is_empty() && all.is_empty());
             } else {
@@ -373,8 +389,9 @@ mod tests {
             latents in 1_usize..4,
         ) {
             let length = index.len();
+            let gated = gated(Attend::Own);
             let mask =
-                MediaMask::new(std::slice::from_ref(&index), images, latents, Attend::Own, false).unwrap();
+                MediaMask::new(std::slice::from_ref(&index), images, latents, &gated).unwrap();
             prop_assert_eq!(mask.bias.dims(), [1, 1, length, images * latents]);
             let bias: Vec<f32> = mask.bias.flatten_all().unwrap().to_vec1().unwrap();
             let sees_any: Vec<f32> = match mask.sees_any {

@@ -25,7 +25,7 @@ const SPECIAL: SpecialTokens = SpecialTokens {
 };
 
 /// Each way to tell positions, to share heads, to gate and to see; by what differs from [`BASE`].
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "",
     "language.relative_positions = true",
     "language.norms_last = true",
@@ -52,6 +52,7 @@ const KINDS: [&str; 16] = [
      language.family = 'llama'\nlanguage.tied_output = false\nlanguage.activation = 'silu'",
     "cross_attention.gate_per_channel = true\ncross_attention.query_key_norm = true\n\
      cross_attention.feed_forward_width = 40\nresampler.query_key_norm = true",
+    "cross_attention.text_without_image_averages_all = true",
 ];
 
 const BASE: &str = "

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::build::Stopped;
 use crate::progress::Progress;
-use crate::prompt::{MAX_MEDIA, Piece};
+use crate::prompt::{MAX_MEDIA, Piece, PromptTokens};
 use crate::trained::{Running, TrainedModel};
 
 use super::benchmark::Benchmark;
@@ -363,8 +363,8 @@ impl Run<'_> {
         let style = self.options.style;
         let encoded = choices
             .iter()
-            .map(|choice| self.trained.tokenizer.encode_text(&style.answer(choice)));
-        let candidates: Vec<Vec<u32>> = encoded.collect::<Result<_, _>>()?;
+            .map(|choice| PromptTokens::behind(&self.trained, &style.answer(choice)));
+        let candidates: Vec<Vec<u32>> = encoded.collect::<Result<_>>()?;
         let model = &self.trained.model;
         let scores = score_candidates(model, &[prompt], Some(pixels), &candidates)?;
         let scores = scores.into_iter().next().unwrap_or_default();

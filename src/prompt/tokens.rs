@@ -117,6 +117,19 @@ impl<'a> PromptTokens<'a> {
         Ok(self.tokens)
     }
 
+    /// The ids of words behind a prompt. Idefics' tokenizer puts a space before words by itself.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer fails.
+    pub fn behind(trained: &TrainedModel, text: &str) -> Result<Vec<u32>> {
+        let text = match trained.model.special_tokens().around_image {
+            Some(_) => text.trim_matches(' '),
+            None => text,
+        };
+        Ok(trained.tokenizer.encode_text(text)?)
+    }
+
     /// How `<end_of_utterance>` is spelt, where a model has it.
     fn utterance_mark(&self) -> Result<Option<String>> {
         let end = self.special.end_of_chunk;

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
-use m3w::prompt::PromptTokens;
+use candle_core::{DType, Device, Tensor};
+use m3w::evaluate::example::{Example, Question, Truth};
+use m3w::evaluate::few_shot::{Style, prompt_tokens};
+use m3w::prompt::{Piece, PromptTokens};
 use m3w::trained::TrainedModel;
 use serde_json::{Value, json};
 
@@ -150,6 +152,89 @@ fn prompts_have_the_marks_an_idefics_was_shown() {
         // Without the token its spelling is words, of which this tokenizer knows none.
         let found = tokens.finish().unwrap();
         assert_eq!(found, expected, "{name}");
+    }
+}
+
+/// Gives the files of a folder this tokenizer, of 330 words and what is added to them, and tables of as
+/// many rows.
+fn exchange_tokenizer(folder: &Path, tokenizer: &Value) {
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let added = tokenizer["added_tokens"].as_array().unwrap();
+    let more = added
+        .iter()
+        .filter(|token| token["id"].as_u64() >= Some(330));
+    let more = more.count();
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    config["vocab_size"] = json!(330);
+    config["additional_vocab_size"] = json!(more);
+    fs::write(&path, config.to_string()).unwrap();
+    let path = folder.join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    for (name, rows) in [
+        ("model.embed_tokens.weight", 330),
+        ("model.embed_tokens.additional_embedding.weight", more),
+        ("lm_head.weight", 330),
+        ("lm_head.additional_fc.weight", more),
+    ] {
+        let table = Tensor::zeros((rows, 16), DType::F32, &Device::Cpu).unwrap();
+        tensors.insert(name.to_owned(), table);
+    }
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+}
+
+/// Recorded by `goldens/idefics_prompts.py`.
+#[test]
+fn prompts_are_encoded_as_its_processor_encodes_them() {
+    let goldens: Value =
+        serde_json::from_str(include_str!("../goldens/idefics_prompts.json")).unwrap();
+    for kind in ["base", "talking"] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "published", &TALKING);
+        exchange_tokenizer(folder.path(), &goldens[kind]["tokenizer"]);
+        let (model, arguments) = import(folder.path());
+        run(&arguments);
+        let trained = TrainedModel::load(&model).unwrap();
+        for prompt in goldens[kind]["prompts"].as_array().unwrap() {
+            let mut tokens = PromptTokens::begin(&trained);
+            for piece in prompt["pieces"].as_array().unwrap() {
+                match piece.as_str() {
+                    Some(text) => tokens.text(text).unwrap(),
+                    None => tokens.image().unwrap(),
+                }
+            }
+            let found = json!(tokens.finish().unwrap());
+            assert_eq!(found, prompt["ids"], "{kind}: {}", prompt["pieces"]);
+        }
+    }
+}
+
+#[test]
+fn examples_end_as_utterances_or_lines_do() {
+    let example = |answer: &str| Example {
+        id: answer.to_owned(),
+        medium: Piece::Picture("picture.png".into()),
+        question: Question::Describe,
+        answer: answer.to_owned(),
+        choices: Vec::new(),
+        truth: Truth::Texts(Vec::new()),
+    };
+    let [first, second, query] = ["w5 w6", "w7", ""].map(example);
+    for (name, added, end) in [
+        ("published", &TALKING[..], &[21][..]),
+        ("vectors", &BASE[..], &[]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), name, added);
+        let (model, arguments) = import(folder.path());
+        run(&arguments);
+        let trained = TrainedModel::load(&model).unwrap();
+        let supports = [&first, &second];
+        let found = prompt_tokens(&trained, Style::Paper, &supports, &query, false).unwrap();
+        let picture = &[19, 20, 19][..];
+        let expected = [&[1][..], picture, &[5, 6], end, picture, &[7], end, picture];
+        assert_eq!(found, expected.concat(), "{name}");
+        assert_eq!(PromptTokens::behind(&trained, " w8").unwrap(), [8]);
     }
 }
 

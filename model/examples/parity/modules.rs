@@ -115,6 +115,7 @@ pub(crate) fn cross_attention(config: &Value) -> (CrossAttentionConfig, [usize; 
         },
         // The recorded outputs have it.
         text_before_images_averages_all: true,
+        text_without_image_averages_all: false,
         written_images_restart_count: true,
         reads_text_width: false,
         initial_gate: 0.0,
@@ -155,8 +156,7 @@ fn mask(
             }
         })
         .collect();
-    let averages = sizes.text_before_images_averages_all;
-    let mask = MediaMask::new(&indices, images, latents, sizes.attend, averages)?;
+    let mask = MediaMask::new(&indices, images, latents, sizes)?;
     Ok(mask.to_device(compute().device())?)
 }
 

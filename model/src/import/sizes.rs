@@ -113,6 +113,7 @@ pub(super) fn whole(
         activation: Activation::Gelu,
         attend: Attend::Own,
         text_before_images_averages_all: false,
+        text_without_image_averages_all: false,
         written_images_restart_count: false,
         reads_text_width: false,
         initial_gate: 0.0,

@@ -3,7 +3,9 @@
     pip install torch==2.8.0 transformers==4.45.2 safetensors pillow
     python idefics.py
 
-Versions before 4.36 let text that sees no picture average over all of its row; later ones do not.
+Versions before 4.36 let text that belongs to no picture average over all of its row; later ones keep what it
+reads away by a gate. `NAME.averaging.*` is what came out with that gate held open, as before; 4.33.3 gives
+the same.
 
 Each model stands under its own prefix: `NAME.weight.*` under the names of its published files;
 `NAME.tokens` padded behind their text, `NAME.pixels` and `NAME.image_index` (the picture of each token,
@@ -19,8 +21,10 @@ import numpy
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import IdeficsConfig, IdeficsForVisionText2Text
 from transformers.models.idefics.image_processing_idefics import IdeficsImageProcessor
+from transformers.models.idefics.modeling_idefics import IdeficsGatedCrossAttentionLayer
 from transformers.models.idefics.processing_idefics import (
     image_attention_mask_for_packed_input_ids,
     incremental_to_binary_attention_mask,
@@ -62,6 +66,23 @@ class Tokenizer:
         return self.image
 
 
+class Gate:
+    """Lets through what text reads that belongs to no picture, where it is held open."""
+
+    is_held_open = False
+
+    @classmethod
+    def put_in(cls):
+        forward = IdeficsGatedCrossAttentionLayer.forward
+
+        def gated(self, hidden_states, cross_attention_gate=None, **options):
+            if cls.is_held_open:
+                cross_attention_gate = torch.ones_like(cross_attention_gate)
+            return forward(self, hidden_states, cross_attention_gate=cross_attention_gate, **options)
+
+        IdeficsGatedCrossAttentionLayer.forward = gated
+
+
 def masks(tokens, image):
     seen, _ = image_attention_mask_for_packed_input_ids(tokens, Tokenizer(image), "pt")
     index = torch.where(seen < SLOTS, seen + 1, 0).to(torch.uint8)
@@ -92,6 +113,7 @@ def filled(rows, behind):
 
 
 def main():
+    Gate.put_in()
     generator = torch.Generator().manual_seed(11)
     tensors, configs = {}, {}
     for name, (settings, has_gradients) in MODELS.items():
@@ -115,21 +137,27 @@ def main():
         index, image_mask = masks(tokens, image)
         targets = (attention == 1) & (tokens != image)
         targets[:, 0] = False
-        output = model(input_ids=tokens, attention_mask=attention, pixel_values=pixels,
-                       image_attention_mask=image_mask,
-                       labels=torch.where(targets, tokens, -100))
-        output.loss.backward()
         tensors[f"{name}.tokens"] = tokens
         tensors[f"{name}.padding_behind"] = padding
         tensors[f"{name}.pixels"] = pixels
         tensors[f"{name}.image_index"] = index
-        tensors[f"{name}.logits"] = output.logits.detach().contiguous()
         tensors[f"{name}.loss_mask"] = targets.to(torch.uint8)
-        tensors[f"{name}.loss"] = output.loss.detach()
-        if has_gradients:
-            for key, value in model.named_parameters():
-                gradient = torch.zeros_like(value) if value.grad is None else value.grad
-                tensors[f"{name}.gradient.{key}"] = gradient.contiguous().clone()
+        for prefix, is_held_open in [(name, False), (f"{name}.averaging", True)]:
+            Gate.is_held_open = is_held_open
+            model.zero_grad()
+            # The faster attention has no gradient to speak of where all scores are masked: it keeps the
+            # logarithm of their sum, in which the sum is lost.
+            with sdpa_kernel(SDPBackend.MATH):
+                output = model(input_ids=tokens, attention_mask=attention, pixel_values=pixels,
+                               image_attention_mask=image_mask,
+                               labels=torch.where(targets, tokens, -100))
+                output.loss.backward()
+            tensors[f"{prefix}.logits"] = output.logits.detach().contiguous()
+            tensors[f"{prefix}.loss"] = output.loss.detach()
+            for key, value in model.named_parameters() if has_gradients else []:
+                if not is_held_open or "cross_attn" in key:
+                    gradient = torch.zeros_like(value) if value.grad is None else value.grad
+                    tensors[f"{prefix}.gradient.{key}"] = gradient.contiguous().clone()
 
         prompts, padding = filled([
             [BEGIN, 5, *shown, 6, *shown, 7, 8],
@@ -154,12 +182,16 @@ def main():
             return new
 
         # What ends some of them early, and none at once.
+        Gate.is_held_open = False
         free = continued(eos_token_id=None)
         stop = next(token for token in free[:, 2:].flatten().tolist() if token not in free[:, :1])
-        for key, beams in [("greedy", 1), ("beams", 3)]:
-            new = continued(eos_token_id=stop, num_beams=beams)
-            new[(new == stop).cumsum(1) > 0] = -1
-            tensors[f"{name}.{key}"] = new
+        for prefix, is_held_open in [(name, False), (f"{name}.averaging", True)]:
+            Gate.is_held_open = is_held_open
+            for key, beams in [("greedy", 1), ("beams", 3)]:
+                new = continued(eos_token_id=stop, num_beams=beams)
+                new[(new == stop).cumsum(1) > 0] = -1
+                tensors[f"{prefix}.{key}"] = new
+        Gate.is_held_open = False
         tensors[f"{name}.prompts"] = prompts
         tensors[f"{name}.padding"] = padding
         tensors[f"{name}.prompt_pixels"] = pixels
@@ -167,7 +199,7 @@ def main():
         tensors[f"{name}.special"] = torch.tensor([image, around])
         configs[name] = json.dumps(settings.to_dict())
         print(name, sum(p.numel() for p in model.parameters()), tensors[f"{name}.greedy"].tolist(),
-              tensors[f"{name}.beams"].tolist(), output.loss.item())
+              tensors[f"{name}.beams"].tolist(), tensors[f"{name}.loss"].item())
 
     picture = torch.randint(0, 256, (9, 15, 3), generator=generator, dtype=torch.uint8)
     processor = IdeficsImageProcessor(

@@ -94,6 +94,7 @@ fn cross_attention(json: Json) -> Result<CrossAttentionConfig> {
         gate_per_channel,
         attend: Attend::Own,
         text_before_images_averages_all: false,
+        text_without_image_averages_all: false,
         written_images_restart_count: false,
         reads_text_width: false,
         initial_gate: 0.0,
