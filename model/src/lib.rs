@@ -7,7 +7,7 @@
 //! start closed, so training starts from the language model as it was.
 //!
 //! - [`Config`] says how large everything is; one set of modules covers the settings of the
-//!   paper and of OpenFlamingo, and parameters have OpenFlamingo's names.
+//!   paper, of OpenFlamingo and of Idefics, and parameters have OpenFlamingo's names.
 //! - [`Inputs`] is a batch, its shapes checked. Which image a token reads is an explicit index
 //!   per token; 0, or an index beyond the images, reads nothing.
 //! - [`Flamingo::forward`] gives scores, [`Flamingo::loss`] the training loss, [`generate()`]
