@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use m3w_model::{GenerateOptions, generate};
 
-use crate::prompt::{Piece, check_media};
+use crate::prompt::{Piece, PromptTokens, check_media};
 use crate::trained::TrainedModel;
 
 /// What stands for a picture in a prompt.
@@ -89,31 +89,23 @@ fn pieces(pictures: &[impl AsRef<Path>], prompt: &str) -> Result<Vec<Piece>> {
 }
 
 /// The prompt as ids, as rows are in training: `<BOS>` first, `<EOC>` before each picture. An imported
-/// model has neither before its first picture.
+/// model has neither before its first picture; for Idefics see [`PromptTokens`].
 pub(crate) fn prompt_tokens(trained: &TrainedModel, pieces: &[Piece]) -> Result<Vec<u32>> {
-    let tokenizer = &trained.tokenizer;
-    let mut tokens = Vec::new();
-    let mut has_content = false;
-    if trained.begins_as_rows() {
-        tokens.push(tokenizer.bos_id());
-    }
+    let mut tokens = PromptTokens::begin(trained);
     for piece in pieces {
         match piece {
             Piece::Picture(_) | Piece::Sent(_) | Piece::Video(_) | Piece::Frames(_) => {
-                if !tokens.is_empty() {
-                    tokens.push(tokenizer.eoc_id());
+                if tokens.has_chunks() && !tokens.is_empty() {
+                    tokens.end_chunk()?;
                 }
-                tokens.push(tokenizer.image_id());
-                has_content = true;
+                tokens.image()?;
             }
-            Piece::Text(text) => {
-                let words = tokenizer.encode_text(text)?;
-                has_content |= !words.is_empty();
-                tokens.extend(words);
-            }
+            Piece::Text(text) => tokens.text(text)?,
         }
     }
-    if !has_content {
+    let empty = PromptTokens::begin(trained).finish()?;
+    let tokens = tokens.finish()?;
+    if tokens == empty {
         bail!(
             "there is nothing to go on from: give --prompt, --prompt-file, --text, --image or --video"
         );

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use m3w_model::{
-    Config, GgufLanguage, ImportSummary, LanguageConfig, Preprocess, Published, SpecialTokens,
-    VisionConfig, assemble, read_torch, read_weights,
+    Assembled, Config, GgufLanguage, ImportSummary, LanguageConfig, Preprocess, Published,
+    SpecialTokens, VisionConfig, assemble, assemble_idefics, read_folder, read_torch, read_weights,
 };
 use m3w_shards::{Tokenizer, write_atomically};
 use serde_json::{Value, json};
@@ -22,15 +22,17 @@ const ADDED_TOKENS: [&str; 2] = ["<|endofchunk|>", "<image>"];
 /// Where the parts of a published model are.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
-    /// The OpenFlamingo checkpoint (`.pt`, or its tensors as safetensors).
+    /// The OpenFlamingo checkpoint (`.pt`, or its tensors as safetensors); or the folder of an Idefics, which
+    /// has all parts, so that the next two are not given.
     pub checkpoint: PathBuf,
     /// The language model: a folder with `config.json`, weights and `tokenizer.json`, or a GGUF file,
     /// whose `tokenizer.json` stands beside it.
-    pub language: PathBuf,
+    pub language: Option<PathBuf>,
     /// The vision encoder's weights, under the names of open_clip or of `transformers`' CLIP and SigLIP: a
     /// file, or a folder, where a `config.json` tells its sizes.
-    pub vision: PathBuf,
-    /// The tokenizer, where it is not in the language model's folder or beside its file.
+    pub vision: Option<PathBuf>,
+    /// The tokenizer, where it is not in the folder of the language model or of the Idefics, or beside the
+    /// language model's file.
     pub tokenizer: Option<PathBuf>,
     /// Sizes that shapes do not tell, as `section.key=value`.
     pub assignments: Vec<String>,
@@ -53,30 +55,93 @@ pub struct Imported {
 ///
 /// If a file is missing or damaged, or the parts do not fit together.
 pub fn import(options: &ImportOptions) -> Result<Imported> {
-    let language = LanguageParts::read(&options.language)?;
+    if options.checkpoint.is_dir() {
+        return import_folder(options);
+    }
+    let (Some(language_path), Some(vision_path)) = (&options.language, &options.vision) else {
+        bail!(
+            "{} holds what was trained: give the rest by --language and --vision",
+            options.checkpoint.display()
+        );
+    };
+    let language = LanguageParts::read(language_path)?;
     let own_tokens = language.file.as_ref().and_then(GgufLanguage::token_count);
     let published = Published {
         checkpoint: checkpoint(&options.checkpoint)?,
         language_config: language.config,
         language: language.tensors,
         language_file: language.file,
-        vision_config: vision_config(&options.vision)?,
-        vision: read_weights(&options.vision)?,
+        vision_config: vision_config(vision_path)?,
+        vision: read_weights(vision_path)?,
     };
     let assembled = assemble(published, |config| adjust(config, &options.assignments))?;
-    let imported = Imported {
-        config: assembled.config.clone(),
-        summary: assembled.summary.clone(),
-    };
-    if !imported.summary.missing.is_empty() {
-        return Ok(imported);
+    if !assembled.summary.missing.is_empty() {
+        return Ok(Imported::of(&assembled));
     }
     let beside = match assembled.language_file.is_some() {
-        true => options.language.with_file_name("tokenizer.json"),
-        false => options.language.join("tokenizer.json"),
+        true => language_path.with_file_name("tokenizer.json"),
+        false => language_path.join("tokenizer.json"),
     };
     let path = options.tokenizer.as_ref().unwrap_or(&beside);
     let tokenizer = tokenizer(path, own_tokens)?;
+    let vision = &assembled.config.vision;
+    // What tells SigLIP's encoders from CLIP's.
+    let pixels = if vision.class_token {
+        Preprocess::clip(vision.image_side_px)
+    } else {
+        Preprocess::siglip(vision.image_side_px)
+    };
+    write(&assembled, &tokenizer, &pixels, &options.out)
+}
+
+/// Imports an Idefics.
+fn import_folder(options: &ImportOptions) -> Result<Imported> {
+    let folder = &options.checkpoint;
+    let path = folder.join("config.json");
+    let name = path.display();
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("cannot read {name}: a folder is imported if it holds an Idefics")
+    })?;
+    let json: Value = serde_json::from_str(&text).with_context(|| format!("{name} is not JSON"))?;
+    ensure!(
+        json["model_type"] == "idefics",
+        "{name} is of a model_type {}: of folders those of Idefics are imported whole; of OpenFlamingo give \
+         the checkpoint's file",
+        json["model_type"]
+    );
+    ensure!(
+        options.language.is_none() && options.vision.is_none(),
+        "{} has all parts of an Idefics: leave out --language and --vision",
+        folder.display()
+    );
+    // Before weights are read, which takes long.
+    Config::from_idefics(&json).with_context(|| format!("cannot use {name}"))?;
+    let beside = folder.join("tokenizer.json");
+    let path = options.tokenizer.as_ref().unwrap_or(&beside);
+    let tokenizer = Tokenizer::from_file(path)?;
+    ensure!(
+        tokenizer.around_image_id().is_some(),
+        "{} has no <fake_token_around_image>: give the tokenizer.json of an Idefics",
+        path.display()
+    );
+    let assembled = assemble_idefics(read_folder(folder)?, &json, |config| {
+        adjust(config, &options.assignments)
+    })
+    .with_context(|| format!("cannot use {}", folder.display()))?;
+    if !assembled.summary.missing.is_empty() {
+        return Ok(Imported::of(&assembled));
+    }
+    let pixels = Preprocess::idefics(assembled.config.vision.image_side_px);
+    write(&assembled, &tokenizer, &pixels, &options.out)
+}
+
+/// Writes a whole model's directory.
+fn write(
+    assembled: &Assembled,
+    tokenizer: &Tokenizer,
+    pixels: &Preprocess,
+    out: &Path,
+) -> Result<Imported> {
     let ids = tokenizer.special_ids();
     let special = SpecialTokens {
         image: ids.image,
@@ -84,10 +149,12 @@ pub fn import(options: &ImportOptions) -> Result<Imported> {
         bos: ids.bos,
         eos: ids.eos,
         pad: ids.pad,
+        around_image: tokenizer.around_image_id(),
     };
-    let rows = imported.config.language.vocabulary;
+    let rows = assembled.config.language.vocabulary;
     let largest = [ids.image, ids.eoc, ids.bos, ids.eos, ids.pad]
         .into_iter()
+        .chain(special.around_image)
         .max();
     ensure!(
         largest.is_none_or(|id| (id as usize) < rows),
@@ -95,18 +162,20 @@ pub fn import(options: &ImportOptions) -> Result<Imported> {
          checkpoint was trained with",
         largest.unwrap_or_default()
     );
-    assembled.save(special, &options.out.join("checkpoint"))?;
-    tokenizer.save(&options.out.join("tokenizer.json"))?;
-    let vision = &imported.config.vision;
-    // What tells SigLIP's encoders from CLIP's.
-    let pixels = if vision.class_token {
-        Preprocess::clip(vision.image_side_px)
-    } else {
-        Preprocess::siglip(vision.image_side_px)
-    };
-    let text = toml::to_string(&pixels).context("cannot write the picture settings")?;
-    write_atomically(&options.out.join(PIXELS_FILE), text.as_bytes())?;
-    Ok(imported)
+    assembled.save(special, &out.join("checkpoint"))?;
+    tokenizer.save(&out.join("tokenizer.json"))?;
+    let text = toml::to_string(pixels).context("cannot write the picture settings")?;
+    write_atomically(&out.join(PIXELS_FILE), text.as_bytes())?;
+    Ok(Imported::of(assembled))
+}
+
+impl Imported {
+    fn of(assembled: &Assembled) -> Self {
+        Self {
+            config: assembled.config.clone(),
+            summary: assembled.summary.clone(),
+        }
+    }
 }
 
 /// The tensors of a checkpoint, by what its name says it is.

@@ -16,6 +16,8 @@
 //! `end_s` (its end), at most `most_frames` (8) of them; `frames` are pictures that are one clip
 //! together.
 
+mod tokens;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::video::{Origin, Span, VideoConfig, check_programs, clip};
+
+pub use tokens::PromptTokens;
 
 /// Most pictures and clips of a prompt: as many as the paper shows a model at once.
 pub const MAX_MEDIA: usize = 32;

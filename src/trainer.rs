@@ -329,6 +329,7 @@ fn special_tokens(ids: &SpecialIds) -> SpecialTokens {
         bos: ids.bos,
         eos: ids.eos,
         pad: ids.pad,
+        around_image: None,
     }
 }
 

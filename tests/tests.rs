@@ -18,6 +18,7 @@ mod journeys {
     mod errors;
     mod few_shot;
     mod forget;
+    mod idefics;
     mod importing;
     mod index;
     mod interleaved;

@@ -88,6 +88,7 @@ pub(crate) fn not_a_number(world: &World) -> Result<()> {
         bos: ids.bos,
         eos: ids.eos,
         pad: ids.pad,
+        around_image: None,
     };
     let config = file.model.with_vocabulary(tokenizer.vocabulary_size());
     let model = Flamingo::new(&config, special, ParameterStore::seeded(1))?;

@@ -87,6 +87,7 @@ fn small_model(parameters: ParameterStore) -> Result<Flamingo, Error> {
         bos: 1,
         eos: 2,
         pad: 0,
+        around_image: None,
     };
     let config: Config = toml::from_str(SMALL_MODEL).map_err(|error| Error::Content {
         path: "the model of this suite".into(),

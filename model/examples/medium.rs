@@ -32,6 +32,7 @@ const SPECIAL: SpecialTokens = SpecialTokens {
     bos: 50_256,
     eos: 50_256,
     pad: 50_259,
+    around_image: None,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         bos: 1,
         eos: 2,
         pad: 0,
+        around_image: None,
     };
     let side = config.vision.image_side_px;
     let model = Flamingo::new(&config, special, ParameterStore::seeded(1))?;

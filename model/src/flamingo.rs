@@ -6,21 +6,22 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
 
+use crate::Result;
 use crate::compute::Compute;
 use crate::config::Config;
 use crate::gated_xattn::{GatedBlock, MediaMask, seen_images};
 use crate::group::Group;
 use crate::init::ParameterStore;
-use crate::inputs::{Inputs, SpecialTokens};
+use crate::inputs::Inputs;
 use crate::language::{Decoder, LanguageModel, LayerCache, Positions};
 use crate::linear::Linear;
 use crate::loss::cross_entropy;
 use crate::media::{Attended, Media};
 use crate::recomputed::RecomputedLayer;
 use crate::resampler::Resampler;
+use crate::special_tokens::SpecialTokens;
 use crate::table::Table;
 use crate::vision::VisionEncoder;
-use crate::{Error, Result};
 
 /// Where the language model stands among the parameters.
 const LANGUAGE_PREFIX: &str = "lang_encoder.";
@@ -70,7 +71,7 @@ impl Flamingo {
         mut parameters: ParameterStore,
     ) -> Result<Self> {
         config.validate()?;
-        check_special_tokens(&special, config.language.vocabulary)?;
+        special.check(config.language.vocabulary)?;
         let store = &mut parameters;
         let vision = VisionEncoder::new(&config.vision, store, "vision_encoder")?;
         let width = config.vision.width;
@@ -117,7 +118,7 @@ impl Flamingo {
     /// # Errors
     /// The model computes in 16 bits, and the weights of a group were rounded to them when it was built.
     pub(crate) fn with_trainable(self, groups: &[Group]) -> Result<Self> {
-        let rows = trained_rows(&self.special);
+        let rows = self.special.trained_rows();
         let store = ParameterStore::from_tensors(self.parameters, "model")
             .trainable(groups)
             .rows_alone(&rows)
@@ -132,7 +133,7 @@ impl Flamingo {
         for (name, variable) in &self.variables {
             match self.parameters.get(name) {
                 Some(table) if table.dims() != variable.dims() => {
-                    Table::write(table, &trained_rows(&self.special), variable)?;
+                    Table::write(table, &self.special.trained_rows(), variable)?;
                 }
                 _ => {}
             }
@@ -304,13 +305,7 @@ impl Flamingo {
             .flat_map(|(row, index)| {
                 let distinct: BTreeSet<usize> = index.iter().map(|i| usize::from(*i)).collect();
                 distinct.into_iter().flat_map(move |index| {
-                    seen_images(
-                        index,
-                        images,
-                        gated.attend,
-                        gated.text_before_images_averages_all,
-                    )
-                    .map(move |image| row * images + image)
+                    seen_images(index, images, gated).map(move |image| row * images + image)
                 })
             })
             .collect();
@@ -345,13 +340,7 @@ impl Flamingo {
     /// The mask for image indices `[B][T]` over `images` images.
     pub(crate) fn mask(&self, image_index: &[Vec<u8>], images: usize) -> Result<MediaMask> {
         let gated = &self.config.cross_attention;
-        let mask = MediaMask::new(
-            image_index,
-            images,
-            self.config.resampler.latents,
-            gated.attend,
-            gated.text_before_images_averages_all,
-        )?;
+        let mask = MediaMask::new(image_index, images, self.config.resampler.latents, gated)?;
         mask.to_device(self.compute.device())
     }
 
@@ -391,31 +380,5 @@ impl Flamingo {
     /// The language model, for scores of single positions.
     pub(crate) fn language(&self) -> &dyn LanguageModel {
         self.language.as_ref()
-    }
-}
-
-/// The tokens whose embeddings are trained while the language model is frozen.
-pub(crate) fn trained_rows(special: &SpecialTokens) -> Vec<u32> {
-    let mut rows = vec![special.image, special.end_of_chunk];
-    rows.dedup();
-    rows
-}
-
-fn check_special_tokens(special: &SpecialTokens, vocabulary: usize) -> Result<()> {
-    let SpecialTokens {
-        image,
-        end_of_chunk,
-        bos,
-        eos,
-        pad,
-    } = *special;
-    let largest = [image, end_of_chunk, bos, eos, pad].into_iter().max();
-    match largest {
-        Some(id) if id as usize >= vocabulary => Err(Error::Setting {
-            setting: "language.vocabulary".to_owned(),
-            found: vocabulary.to_string(),
-            must: format!("it must be above the special token id {id}"),
-        }),
-        _ => Ok(()),
     }
 }

@@ -5,11 +5,13 @@
 use candle_core::{Device, Tensor};
 
 use crate::Result;
-use crate::config::{Activation, Attend, CrossAttentionConfig};
+use crate::config::{Attend, CrossAttentionConfig};
+use crate::feed_forward::NewFeedForward;
 use crate::init::{Init, ParameterStore};
 use crate::linear::{Linear, Stacked};
-use crate::ops::{LayerNorm, MASKED_SCORE, attend, score_scale, split_heads};
-use crate::resampler::{FeedForward, keys_and_values};
+use crate::norm::{HeadNorms, Norm};
+use crate::ops::{MASKED_SCORE, attend, score_scale, split_heads};
+use crate::resampler::keys_and_values;
 
 /// Which latents each token may attend to.
 ///
@@ -26,10 +28,11 @@ pub struct MediaMask {
 
 impl MediaMask {
     /// The mask for image indices `[B][L]` (1 for the first image; 0 or beyond `images` for
-    /// none) over `images` slots of `latents` latents each.
+    /// none) over `images` slots of `latents` latents each, as `gated` says.
     ///
-    /// Under `before_sees_all` and [`Attend::AllPrevious`] index 0 averages over every image, all
-    /// alike, which is what OpenFlamingo's fully masked softmax comes to.
+    /// Where index 0 averages over every image under [`Attend::AllPrevious`], it does so by queries of
+    /// zeros, which is what OpenFlamingo's fully masked softmax comes to. Where every index of none does,
+    /// as in Idefics of old, keys have gradients too: one large number is added to all its scores.
     ///
     /// # Errors
     /// Rows of unequal length.
@@ -37,8 +40,7 @@ impl MediaMask {
         image_index: &[Vec<u8>],
         images: usize,
         latents: usize,
-        mode: Attend,
-        before_sees_all: bool,
+        gated: &CrossAttentionConfig,
     ) -> Result<Self> {
         let (batch, length) = (image_index.len(), image_index.first().map_or(0, Vec::len));
         let mut bias = Vec::with_capacity(batch * length * images * latents);
@@ -48,20 +50,25 @@ impl MediaMask {
             .flatten()
             .map(|index| usize::from(*index))
         {
-            let seen = seen_images(index, images, mode, before_sees_all);
+            let seen = seen_images(index, images, gated);
             sees_any.push(if seen.is_empty() { 0.0_f32 } else { 1.0 });
+            let has_none = index == 0 || index > images;
             for image in 0..images {
-                let score = if seen.contains(&image) {
-                    0.0
-                } else {
+                let score = if !seen.contains(&image) {
                     MASKED_SCORE
+                } else if has_none && gated.text_without_image_averages_all {
+                    LEVELLED_SCORE
+                } else {
+                    0.0
                 };
                 bias.extend(std::iter::repeat_n(score, latents));
             }
         }
         let cpu = &Device::Cpu;
         // A query of zeros scores every key alike and passes no gradient to any.
-        let averages = before_sees_all && mode == Attend::AllPrevious;
+        let averages = gated.text_before_images_averages_all
+            && !gated.text_without_image_averages_all
+            && gated.attend == Attend::AllPrevious;
         let query_scale = averages
             .then(|| {
                 let scales = image_index.iter().flatten();
@@ -109,15 +116,19 @@ impl MediaMask {
     }
 }
 
+/// A number beside which real scores are nothing, so that their softmax is the same for all.
+const LEVELLED_SCORE: f32 = -MASKED_SCORE;
+
 /// The images, counted from 0, that a token of this image index sees.
 pub(crate) fn seen_images(
     index: usize,
     images: usize,
-    mode: Attend,
-    before_sees_all: bool,
+    gated: &CrossAttentionConfig,
 ) -> std::ops::Range<usize> {
-    match (index, mode) {
-        (0, Attend::AllPrevious) if before_sees_all => 0..images,
+    let averages_all = gated.text_without_image_averages_all;
+    match (index, gated.attend) {
+        _ if averages_all && (index == 0 || index > images) => 0..images,
+        (0, Attend::AllPrevious) if gated.text_before_images_averages_all => 0..images,
         (0, _) => 0..0,
         _ if index > images => 0..0,
         (_, Attend::Own) => index - 1..index,
@@ -162,9 +173,10 @@ impl MediaKeysValues {
 
 /// Attention of text to latents, without gate or residual.
 pub struct MaskedCrossAttention {
-    norm: LayerNorm,
+    norm: Norm,
     queries: Linear,
     keys_values: Stacked<2>,
+    head_norms: Option<HeadNorms>,
     output: Linear,
     heads: usize,
 }
@@ -184,8 +196,14 @@ impl MaskedCrossAttention {
         let inner = config.heads * config.head_dim;
         let name = |part: &str| format!("{prefix}{part}");
         let keys_values = keys_and_values(parameters, &name("to_kv"), inner, media_width)?;
+        let (kind, epsilon) = (config.norm, config.norm_epsilon);
+        let head_norms = config
+            .query_key_norm
+            .then(|| HeadNorms::new(kind, parameters, prefix, config.head_dim, epsilon))
+            .transpose()?;
         Ok(Self {
-            norm: LayerNorm::new(parameters, &name("norm"), width)?,
+            norm: Norm::new(kind, parameters, &name("norm"), width, epsilon)?,
+            head_norms,
             queries: Linear::without_bias(parameters, &name("to_q"), [inner, width], 1.0)?,
             keys_values,
             output: Linear::without_bias(parameters, &name("to_out"), [width, inner], 1.0)?,
@@ -200,6 +218,7 @@ impl MaskedCrossAttention {
     pub fn keys_values(&self, media: &Tensor) -> Result<MediaKeysValues> {
         let media = media.flatten(1, 2)?; // [B, N * R, media_width]
         let [keys, values] = self.keys_values.heads(&media, self.heads)?;
+        let keys = HeadNorms::of_keys(self.head_norms.as_ref(), keys)?;
         Ok(MediaKeysValues { keys, values })
     }
 
@@ -220,7 +239,8 @@ impl MaskedCrossAttention {
     /// As [`Self::forward`], before the output's map: `[B, L, heads * head_dim]`.
     fn attended(&self, text: &Tensor, media: &MediaKeysValues, mask: &MediaMask) -> Result<Tensor> {
         let queries = self.queries.of_normal(&self.norm, text)?;
-        let mut queries = split_heads(&queries, self.heads)?;
+        let queries = split_heads(&queries, self.heads)?;
+        let mut queries = HeadNorms::of_queries(self.head_norms.as_ref(), queries)?;
         if let Some(scale) = &mask.query_scale {
             queries = queries.broadcast_mul(&scale.to_dtype(queries.dtype())?)?;
         }
@@ -245,7 +265,7 @@ impl MaskedCrossAttention {
 pub struct GatedBlock {
     attention: MaskedCrossAttention,
     attention_gate: Tensor,
-    feed_forward: FeedForward,
+    feed_forward: NewFeedForward,
     feed_forward_gate: Tensor,
 }
 
@@ -262,21 +282,25 @@ impl GatedBlock {
         prefix: &str,
     ) -> Result<Self> {
         let attention_prefix = format!("{prefix}attn.");
-        let activation: Activation = config.activation;
+        let width = widths[0];
         let gate = Init::Constant {
             value: config.initial_gate,
         };
+        let gates = if config.gate_per_channel { width } else { 1 };
         Ok(Self {
             attention: MaskedCrossAttention::new(config, widths, parameters, &attention_prefix)?,
-            attention_gate: parameters.get(&format!("{prefix}attn_gate"), &[1], gate)?,
-            feed_forward: FeedForward::new(
+            attention_gate: parameters.get(&format!("{prefix}attn_gate"), &[gates], gate)?,
+            feed_forward: NewFeedForward::new(
                 parameters,
                 &format!("{prefix}ff"),
-                widths[0],
-                widths[0] * config.feed_forward_multiple,
-                activation,
+                [width, config.feed_forward_channels(width)],
+                config.activation,
+                |parameters, name| {
+                    Norm::new(config.norm, parameters, name, width, config.norm_epsilon)
+                },
+                config.gated_feed_forward,
             )?,
-            feed_forward_gate: parameters.get(&format!("{prefix}ff_gate"), &[1], gate)?,
+            feed_forward_gate: parameters.get(&format!("{prefix}ff_gate"), &[gates], gate)?,
         })
     }
 
@@ -310,12 +334,18 @@ impl GatedBlock {
         self.feed_forward.added_to(&text, Some(&gate))
     }
 
-    /// How far the gates are open: tanh of the attention gate and of the feed-forward gate.
+    /// How far the gates are open: tanh of the attention gate and of the feed-forward gate; where they
+    /// are numbers for each channel, the mean of the tanhs' sizes.
     ///
     /// # Errors
     /// A gate cannot be read.
     pub fn openings(&self) -> Result<[f32; 2]> {
-        let opening = |gate: &Tensor| -> Result<f32> { Ok(gate.tanh()?.to_vec1::<f32>()?[0]) };
+        let opening = |gate: &Tensor| -> Result<f32> {
+            Ok(match gate.tanh()?.to_vec1::<f32>()?.as_slice() {
+                [one] => *one,
+                all => all.iter().map(|value| value.abs()).sum::<f32>() / all.len() as f32,
+            })
+        };
         Ok([
             opening(&self.attention_gate)?,
             opening(&self.feed_forward_gate)?,
@@ -329,14 +359,21 @@ mod tests {
 
     use super::*;
 
+    fn gated(attend: Attend) -> CrossAttentionConfig {
+        CrossAttentionConfig {
+            attend,
+            ..toml::from_str("every = 1\nheads = 1\nhead_dim = 1").unwrap()
+        }
+    }
+
     proptest! {
         #[test]
         fn a_token_sees_only_images_up_to_its_own(
             index in 0_usize..300,
             images in 1_usize..8,
         ) {
-            let own = seen_images(index, images, Attend::Own, false);
-            let all = seen_images(index, images, Attend::AllPrevious, false);
+            let own = seen_images(index, images, &gated(Attend::Own));
+            let all = seen_images(index, images, &gated(Attend::AllPrevious));
             if index == 0 || index > images {
                 prop_assert!(own.is_empty() && all.is_empty());
             } else {
@@ -352,8 +389,9 @@ mod tests {
             latents in 1_usize..4,
         ) {
             let length = index.len();
+            let gated = gated(Attend::Own);
             let mask =
-                MediaMask::new(std::slice::from_ref(&index), images, latents, Attend::Own, false).unwrap();
+                MediaMask::new(std::slice::from_ref(&index), images, latents, &gated).unwrap();
             prop_assert_eq!(mask.bias.dims(), [1, 1, length, images * latents]);
             let bias: Vec<f32> = mask.bias.flatten_all().unwrap().to_vec1().unwrap();
             let sees_any: Vec<f32> = match mask.sees_any {

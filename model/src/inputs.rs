@@ -1,25 +1,9 @@
 //! What a model is given: token ids, image indices and pixels, with their shapes checked.
 
 use candle_core::{DType, Tensor};
-use serde::{Deserialize, Serialize};
 
+use crate::special_tokens::SpecialTokens;
 use crate::{Error, Result};
-
-/// The ids of the tokens that mean something to the model; the tokenizer decides them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SpecialTokens {
-    /// `<image>`: an image stands here.
-    pub image: u32,
-    /// `<EOC>`: end of chunk.
-    pub end_of_chunk: u32,
-    /// Begin of a sequence.
-    pub bos: u32,
-    /// End of a sequence.
-    pub eos: u32,
-    /// Fills a row behind its text.
-    pub pad: u32,
-}
 
 /// A batch: B rows of L tokens, each with up to N images (or clips) of F frames.
 ///
@@ -199,6 +183,7 @@ mod tests {
         bos: 1,
         eos: 2,
         pad: 0,
+        around_image: None,
     };
 
     fn inputs(tokens: &[u32], loss_mask: Option<&[u8]>) -> Inputs {

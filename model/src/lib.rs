@@ -7,7 +7,7 @@
 //! start closed, so training starts from the language model as it was.
 //!
 //! - [`Config`] says how large everything is; one set of modules covers the settings of the
-//!   paper and of OpenFlamingo, and parameters have OpenFlamingo's names.
+//!   paper, of OpenFlamingo and of Idefics, and parameters have OpenFlamingo's names.
 //! - [`Inputs`] is a batch, its shapes checked. Which image a token reads is an explicit index
 //!   per token; 0, or an index beyond the images, reads nothing.
 //! - [`Flamingo::forward`] gives scores, [`Flamingo::loss`] the training loss, [`generate()`]
@@ -31,7 +31,8 @@
 //!      cross_attention = { every = 1, heads = 2, head_dim = 4 }
 //!      language = { width = 8, layers = 2, heads = 2 }",
 //! )?;
-//! let special = SpecialTokens { image: 4, end_of_chunk: 3, bos: 1, eos: 2, pad: 0 };
+//! let special =
+//!     SpecialTokens { image: 4, end_of_chunk: 3, bos: 1, eos: 2, pad: 0, around_image: None };
 //! let model = Flamingo::new(&config.with_vocabulary(10), special, ParameterStore::seeded(1))?;
 //! let tokens = Tensor::new(&[[1_u32, 4, 7, 8, 3]], &Device::Cpu)?;
 //! let pixels = Tensor::zeros((1, 1, 1, 3, 8, 8), DType::F32, &Device::Cpu)?;
@@ -46,6 +47,7 @@ mod config_json;
 mod contrastive;
 mod describe;
 mod error;
+mod feed_forward;
 mod flamingo;
 mod fused;
 mod gated_xattn;
@@ -61,12 +63,14 @@ mod loss;
 mod low_rank;
 mod media;
 mod memory;
+mod norm;
 mod ops;
 mod plain;
 mod preprocess;
 mod recomputed;
 mod resampler;
 mod score;
+mod special_tokens;
 mod table;
 mod tensor_file;
 mod torch;
@@ -76,8 +80,8 @@ mod weight_type;
 
 pub use compute::{Compute, DeviceName, Precision};
 pub use config::{
-    Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, Placement, ResamplerConfig,
-    VisionConfig,
+    Activation, Attend, Config, CrossAttentionConfig, NfnetConfig, NormKind, Placement,
+    ResamplerConfig, VisionConfig,
 };
 pub use contrastive::{
     ContrastiveConfig, ContrastiveTrainer, DualEncoder, Pairs, PretrainConfig, PretrainReport,
@@ -92,11 +96,11 @@ pub use generate::{
 };
 pub use group::Group;
 pub use import::{
-    Assembled, ImportSummary, Published, assemble, language_name, read_vision, read_weights,
-    reference_name, vision_sizes,
+    Assembled, ImportSummary, Published, StoredTensor, assemble, assemble_idefics, language_name,
+    read_folder, read_vision, read_weights, reference_name, vision_sizes,
 };
 pub use init::ParameterStore;
-pub use inputs::{Inputs, SpecialTokens, chunk_targets};
+pub use inputs::{Inputs, chunk_targets};
 pub use language::{
     Biases, Decoder, Family, GgufLanguage, LanguageConfig, LanguageModel, LayerCache, LoraConfig,
     LoraTarget, Positions,
@@ -106,6 +110,7 @@ pub use memory::keep_freed_memory;
 pub use preprocess::{Picture, Preprocess};
 pub use resampler::Resampler;
 pub use score::score_candidates;
+pub use special_tokens::SpecialTokens;
 pub use torch::read_torch;
 pub use train::Checkpoint;
 pub use vision::{ImageClassifier, Nfnet, VisionEncoder, VisionTransformer};

@@ -7,14 +7,14 @@
 use candle_core::{DType, Tensor};
 
 use crate::Result;
-use crate::config::Activation;
 use crate::fused::{
     self, Affine, FrozenAffine, FrozenProduct, Map, Norm, TrainedProduct, takes_tiles,
 };
 use crate::init::{Init, ParameterStore};
 use crate::language::LoraConfig;
 use crate::low_rank::LowRank;
-use crate::ops::{RowNorm, activate, split_heads};
+use crate::norm::RowNorm;
+use crate::ops::split_heads;
 use crate::plain;
 
 /// An affine map over the last axis; the weight is `[out, in]` as in PyTorch.
@@ -145,14 +145,25 @@ impl Linear {
         self.added_by(residual, input, 1.0)
     }
 
-    /// `residual` `[..., out]` plus what [`Self::forward`] gives times `gate` `[1]`.
+    /// The weight `[out, in]`, a variable where it is trained.
+    pub(crate) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The bias `[out]`, if it has one.
+    pub(crate) fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// `residual` `[..., out]` plus what [`Self::forward`] gives times `gate`, `[1]` or `[out]`.
     pub(crate) fn gated_onto(
         &self,
         residual: &Tensor,
         input: &Tensor,
         gate: &Tensor,
     ) -> Result<Tensor> {
-        if !self.is_fixed(input) || residual.track_op() || gate.track_op() {
+        let is_tracked = residual.track_op() || gate.track_op();
+        if !self.is_fixed(input) || is_tracked || gate.elem_count() > 1 {
             let output = self.forward(input)?;
             let gate = gate.to_dtype(output.dtype())?;
             return Ok((residual + output.broadcast_mul(&gate)?)?);
@@ -169,12 +180,12 @@ impl Linear {
 
     /// The rows of `[..., in]`, `[M, in]`: one large two-dimensional product is faster than a batch of
     /// small ones, and a batch would materialise the weight once per row.
-    fn rows_of(&self, input: &Tensor) -> Result<Tensor> {
+    pub(crate) fn rows_of(&self, input: &Tensor) -> Result<Tensor> {
         let inputs = input.dims().last().copied().unwrap_or_default();
         Ok(input.reshape(((), inputs))?)
     }
 
-    fn output_shape(&self, input: &Tensor) -> Result<Vec<usize>> {
+    pub(crate) fn output_shape(&self, input: &Tensor) -> Result<Vec<usize>> {
         let mut shape = input.dims().to_vec();
         shape.pop();
         shape.push(self.weight.dim(0)?);
@@ -183,7 +194,7 @@ impl Linear {
 
     /// Whether the map of `input` is one of these weights alone, has no gradient, and so many rows
     /// that it is taken in tiles.
-    fn is_fixed(&self, input: &Tensor) -> bool {
+    pub(crate) fn is_fixed(&self, input: &Tensor) -> bool {
         let bias = self.bias.as_ref();
         let is_apart = self.update.is_some()
             || input.track_op()
@@ -196,7 +207,7 @@ impl Linear {
 
     /// Whether the map is its weight and a frozen bias alone, and the product of it with so many rows as
     /// `input` has is taken in tiles, its gradients too.
-    fn is_plain(&self, input: &Tensor) -> bool {
+    pub(crate) fn is_plain(&self, input: &Tensor) -> bool {
         let inputs = input.dims().last().copied().unwrap_or_default().max(1);
         self.update.is_none()
             && !self.bias.as_ref().is_some_and(Tensor::track_op)
@@ -206,7 +217,7 @@ impl Linear {
             && self.weight.dtype() != DType::U8
     }
 
-    fn map(&self) -> Map {
+    pub(crate) fn map(&self) -> Map {
         Map {
             weight: self.weight.clone(),
             bias: self.bias.clone(),
@@ -355,70 +366,4 @@ fn part(all: &Tensor, parts: usize, heads: usize, at: usize) -> Result<Tensor> {
     let (batch, tokens, _) = all.dims3()?;
     let all = all.reshape((batch, tokens, parts, heads, ()))?;
     Ok(all.narrow(2, at, 1)?.squeeze(2)?.transpose(1, 2)?)
-}
-
-/// A layer's feed-forward part: `fall(activation(rise(norm(x))))`.
-pub(crate) struct FeedForward<'a, N> {
-    /// None where what comes in is normalised.
-    pub(crate) norm: Option<&'a N>,
-    pub(crate) rise: &'a Linear,
-    pub(crate) activation: Activation,
-    pub(crate) fall: &'a Linear,
-}
-
-impl<N: RowNorm> FeedForward<'_, N> {
-    /// What the part makes of what is normalised, in one operation that keeps gradients.
-    fn rise_and_fall(&self, normal: &Tensor) -> Result<Tensor> {
-        let biases = [self.rise.bias.clone(), self.fall.bias.clone()];
-        let part = fused::RiseAndFall::new(self.activation, biases);
-        let rows = self.rise.rows_of(normal)?;
-        let output = rows.apply_op3(&self.rise.weight, &self.fall.weight, part)?;
-        Ok(output.reshape(self.fall.output_shape(normal)?)?)
-    }
-
-    /// `residual` plus what the part makes of `input`, times `gate` `[1]` where there is one.
-    pub(crate) fn added_to(
-        &self,
-        residual: &Tensor,
-        input: &Tensor,
-        gate: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let is_tracked = residual.track_op() || gate.is_some_and(Tensor::track_op);
-        let norm = self.norm.map(RowNorm::fixed);
-        let is_fixed = self.rise.is_fixed(input) && self.fall.is_fixed(input) && !is_tracked;
-        if !is_fixed || matches!(norm, Some(None)) {
-            let normal = match self.norm {
-                Some(norm) => norm.forward(input)?,
-                None => input.clone(),
-            };
-            if self.rise.is_plain(&normal) && self.fall.is_plain(&normal) {
-                let output = self.rise_and_fall(&normal)?;
-                return Ok(match gate {
-                    Some(gate) => (residual + output.broadcast_mul(gate)?)?,
-                    None => (residual + output)?,
-                });
-            }
-            let inner = activate(self.activation, &self.rise.forward(&normal)?)?;
-            return match gate {
-                Some(gate) => self.fall.gated_onto(residual, &inner, gate),
-                None => self.fall.added_to(residual, &inner),
-            };
-        }
-        let part = fused::FeedForward {
-            norm: norm.flatten(),
-            rise: self.rise.map(),
-            activation: self.activation,
-            fall: self.fall.map(),
-            factor: match gate {
-                Some(gate) => gate.to_vec1::<f32>()?[0],
-                None => 1.0,
-            },
-        };
-        let residual = residual.contiguous()?;
-        let output = self
-            .rise
-            .rows_of(input)?
-            .apply_op2_no_bwd(&residual, &part)?;
-        Ok(output.reshape(residual.shape())?)
-    }
 }

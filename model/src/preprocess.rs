@@ -1,5 +1,6 @@
 //! Pictures to pixels, as CLIP was shown them: the shorter side scaled by an antialiased bicubic
-//! filter in u8, the centre cut out, values normalised. SigLIP was shown whole pictures, squeezed.
+//! filter in u8, the centre cut out, values normalised. SigLIP and Idefics were shown whole pictures,
+//! squeezed.
 //!
 //! Weights of these encoders are used to the very filter: this is Pillow's, whose 8-bit arithmetic
 //! is followed to the last bit (`src/libImaging/Resample.c`), with sizes and crop as in
@@ -21,8 +22,8 @@ pub struct Preprocess {
     pub mean: [f32; 3],
     /// Divides each channel after that.
     pub deviation: [f32; 3],
-    /// Whether the whole picture is squeezed into the square, as SigLIP was shown it, instead of its
-    /// centre cut out.
+    /// Whether the whole picture is squeezed into the square, as SigLIP and Idefics were shown it, instead
+    /// of its centre cut out.
     #[serde(default, skip_serializing_if = "is_false")]
     pub squeezed: bool,
 }
@@ -53,6 +54,15 @@ impl Preprocess {
             mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1],
             squeezed: false,
+        }
+    }
+
+    /// CLIP's values, of whole pictures, as Idefics was shown them.
+    #[must_use]
+    pub fn idefics(side_px: usize) -> Self {
+        Self {
+            squeezed: true,
+            ..Self::clip(side_px)
         }
     }
 

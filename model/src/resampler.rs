@@ -6,10 +6,12 @@
 
 use candle_core::Tensor;
 
-use crate::config::{Activation, ResamplerConfig};
+use crate::config::{NormKind, ResamplerConfig};
+use crate::feed_forward::NewFeedForward;
 use crate::init::{Init, ParameterStore};
-use crate::linear::{self, Linear, Stacked};
-use crate::ops::{LayerNorm, RowNorm, attend, attend_to, score_scale, split_heads};
+use crate::linear::{Linear, Stacked};
+use crate::norm::{HeadNorms, LayerNorm, Norm, RowNorm};
+use crate::ops::{attend, attend_to, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// The resampler: `[B, N, F, patches, width]` to `[B, N, latents, width]`.
@@ -28,8 +30,9 @@ struct Layer {
     keys_values: Stacked<2>,
     /// Keys and values of the latents, where they have maps of their own.
     latent_maps: Option<Stacked<2>>,
+    head_norms: Option<HeadNorms>,
     output: Linear,
-    feed_forward: FeedForward,
+    feed_forward: NewFeedForward,
     heads: usize,
 }
 
@@ -167,6 +170,15 @@ impl Layer {
                 )
             })
             .transpose()?;
+        let kind = NormKind::Layer;
+        let head_norms = config
+            .query_key_norm
+            .then(|| {
+                let prefix = format!("{attention}.");
+                HeadNorms::new(kind, parameters, &prefix, config.head_dim, None)
+            })
+            .transpose()?;
+        let inner_width = width * config.feed_forward_multiple;
         Ok(Self {
             media_norm: LayerNorm::new(parameters, &format!("{attention}.norm_media"), width)?,
             latents_norm: LayerNorm::new(parameters, &format!("{attention}.norm_latents"), width)?,
@@ -178,18 +190,20 @@ impl Layer {
             )?,
             keys_values,
             latent_maps,
+            head_norms,
             output: Linear::without_bias(
                 parameters,
                 &format!("{attention}.to_out"),
                 [width, inner],
                 1.0,
             )?,
-            feed_forward: FeedForward::new(
+            feed_forward: NewFeedForward::new(
                 parameters,
                 &format!("{name}.1"),
-                width,
-                width * config.feed_forward_multiple,
+                [width, inner_width],
                 config.activation,
+                |parameters, name| Norm::new(kind, parameters, name, width, None),
+                false,
             )?,
             heads: config.heads,
         })
@@ -207,12 +221,18 @@ impl Layer {
         let maps = [&self.keys_values, of_latents];
         let norms = [&self.media_norm, &self.latents_norm];
         let queries = self.queries.of_normal(&self.latents_norm, latents)?;
-        let joined = Stacked::joined_of_both(maps, norms, [media, latents])?;
+        let head_norms = self.head_norms.as_ref();
+        let joined = match head_norms {
+            None => Stacked::joined_of_both(maps, norms, [media, latents])?,
+            Some(_) => None,
+        };
         let attended = if let Some(others) = joined {
             attend_to(&queries, &others, self.heads)?
         } else {
             let [keys, values] = Stacked::heads_of_both(maps, norms, [media, latents], self.heads)?;
+            let keys = HeadNorms::of_keys(head_norms, keys)?;
             let queries = split_heads(&queries, self.heads)?;
+            let queries = HeadNorms::of_queries(head_norms, queries)?;
             let (_, heads, tokens, channels) = queries.dims4()?;
             let queries = queries.broadcast_as((count, heads, tokens, channels))?;
             attend(&queries, &keys, &values, None, score_scale(&queries)?)?
@@ -235,43 +255,6 @@ pub(crate) fn keys_and_values(
         Init::fan_in(width, 1.0),
     )?;
     Stacked::halves(Linear::new(both, None))
-}
-
-/// Layer norm, rise, non-linearity, fall; no biases. The new layers' feed-forward part.
-pub(crate) struct FeedForward {
-    norm: LayerNorm,
-    rise: Linear,
-    fall: Linear,
-    activation: Activation,
-}
-
-impl FeedForward {
-    pub(crate) fn new(
-        parameters: &mut ParameterStore,
-        name: &str,
-        width: usize,
-        inner: usize,
-        activation: Activation,
-    ) -> Result<Self> {
-        // Names count the positions of a PyTorch `Sequential`; the non-linearity is number 2.
-        Ok(Self {
-            norm: LayerNorm::new(parameters, &format!("{name}.0"), width)?,
-            rise: Linear::without_bias(parameters, &format!("{name}.1"), [inner, width], 1.0)?,
-            fall: Linear::without_bias(parameters, &format!("{name}.3"), [width, inner], 1.0)?,
-            activation,
-        })
-    }
-
-    /// `[..., width]` plus what the part makes of it, times `gate` `[1]` where there is one.
-    pub(crate) fn added_to(&self, input: &Tensor, gate: Option<&Tensor>) -> Result<Tensor> {
-        let part = linear::FeedForward {
-            norm: Some(&self.norm),
-            rise: &self.rise,
-            activation: self.activation,
-            fall: &self.fall,
-        };
-        part.added_to(input, input, gate)
-    }
 }
 
 #[cfg(test)]

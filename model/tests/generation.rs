@@ -19,6 +19,7 @@ const SPECIAL: SpecialTokens = SpecialTokens {
     bos: 1,
     eos: 2,
     pad: 0,
+    around_image: None,
 };
 
 /// Ways to tell positions, each with a trap for padding of its own, and both ways to attend.

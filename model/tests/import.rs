@@ -20,6 +20,7 @@ const SPECIAL: SpecialTokens = SpecialTokens {
     bos: 1,
     eos: 2,
     pad: 0,
+    around_image: None,
 };
 
 const LANGUAGE: &str = r#"{

@@ -18,6 +18,7 @@ const SPECIAL: SpecialTokens = SpecialTokens {
     bos: 1,
     eos: 2,
     pad: 0,
+    around_image: None,
 };
 const TARGETS: &str = "['query_key_value', 'attention_output', 'feed_forward']";
 /// Queries, keys and values as three maps, as one, as one by heads, and stored the other way round.

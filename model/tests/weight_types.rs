@@ -18,6 +18,7 @@ const SPECIAL: SpecialTokens = SpecialTokens {
     bos: 1,
     eos: 2,
     pad: 0,
+    around_image: None,
 };
 
 /// Our own decoder, and one whose weights are stored the other way round.

@@ -40,6 +40,13 @@ const END_SPELLINGS: &[&str] = &[
 ];
 const PADDING_SPELLINGS: &[&str] = &["<PAD>", "<pad>", "[PAD]", "<|padding|>"];
 
+/// What stands before and behind `<image>` in Idefics, whose tokenizers are known by it.
+const AROUND_IMAGE_TOKEN: &str = "<fake_token_around_image>";
+/// The same tokens in Idefics, whose tables have no room for others: what it was taught to end an
+/// utterance by, or, before that, a document; and what its processor fills rows with.
+const IDEFICS_END_OF_CHUNK_SPELLINGS: &[&str] = &["<end_of_utterance>", "</s>"];
+const IDEFICS_PADDING_SPELLINGS: &[&str] = &["<pad>", "<unk>"];
+
 /// The spelling of each special token in a tokenizer that has none of them, in order of their ids.
 pub(crate) const SPECIAL_TOKENS: [&str; 5] = [
     PADDING_SPELLINGS[0],
@@ -123,7 +130,8 @@ impl Tokenizer {
             .map_err(|error| refuse(error.to_string()))?;
         check_ids(&inner).map_err(refuse)?;
 
-        let lacks_any = add_missing(&mut inner).map_err(refuse)?;
+        let spellings = Spellings::of(&inner);
+        let lacks_any = add_missing(&mut inner, &spellings).map_err(refuse)?;
         // Adding picks the next id by the number of tokens, which may already be taken where the
         // file leaves ids out.
         let vocabulary_size = check_ids(&inner).map_err(refuse)?;
@@ -147,10 +155,10 @@ impl Tokenizer {
         let id = |spellings| find(&inner, spellings).ok_or_else(|| refuse(lacking(spellings)));
         let special = SpecialIds {
             image: id(IMAGE_SPELLINGS)?,
-            eoc: id(END_OF_CHUNK_SPELLINGS)?,
+            eoc: id(spellings.end_of_chunk)?,
             bos: id(BEGIN_SPELLINGS)?,
             eos: id(END_SPELLINGS)?,
-            pad: id(PADDING_SPELLINGS)?,
+            pad: id(spellings.padding)?,
         };
         Ok(Self {
             inner,
@@ -202,6 +210,12 @@ impl Tokenizer {
     #[must_use]
     pub fn pad_id(&self) -> u32 {
         self.special.pad
+    }
+
+    /// Id of what stands before and behind `<image>`, in the tokenizers of Idefics.
+    #[must_use]
+    pub fn around_image_id(&self) -> Option<u32> {
+        self.inner.token_to_id(AROUND_IMAGE_TOKEN)
     }
 
     /// Rows that an embedding table needs: the highest id, added tokens included, and one more.
@@ -302,13 +316,34 @@ fn lacking(spellings: &[&str]) -> String {
     format!("it has no `{}` token and none could be added", spellings[0])
 }
 
+/// Spellings that depend on whose tokenizer it is.
+struct Spellings {
+    end_of_chunk: &'static [&'static str],
+    padding: &'static [&'static str],
+}
+
+impl Spellings {
+    fn of(inner: &tokenizers::Tokenizer) -> Self {
+        if inner.token_to_id(AROUND_IMAGE_TOKEN).is_none() {
+            return Self {
+                end_of_chunk: END_OF_CHUNK_SPELLINGS,
+                padding: PADDING_SPELLINGS,
+            };
+        }
+        Self {
+            end_of_chunk: IDEFICS_END_OF_CHUNK_SPELLINGS,
+            padding: IDEFICS_PADDING_SPELLINGS,
+        }
+    }
+}
+
 /// Adds the special tokens that the tokenizer lacks; whether there were any.
-fn add_missing(inner: &mut tokenizers::Tokenizer) -> Result<bool, String> {
+fn add_missing(inner: &mut tokenizers::Tokenizer, spellings: &Spellings) -> Result<bool, String> {
     let missing: Vec<AddedToken> = [
-        PADDING_SPELLINGS,
+        spellings.padding,
         BEGIN_SPELLINGS,
         END_SPELLINGS,
-        END_OF_CHUNK_SPELLINGS,
+        spellings.end_of_chunk,
         IMAGE_SPELLINGS,
     ]
     .into_iter()

@@ -14,7 +14,8 @@ use serde_json::json;
 /// Nothing is allocated for its weights, so that models of any size can be described.
 #[derive(Debug, Args)]
 pub(super) struct Describe {
-    /// A configuration file, or a preset: flamingo-3b, flamingo-9b, flamingo-80b
+    /// A configuration file, or a preset: flamingo-3b, flamingo-9b, flamingo-80b,
+    /// idefics-9b, idefics-80b
     #[arg(value_name = "CONFIG|PRESET")]
     config: String,
     /// Tokens in the vocabulary, where the file leaves that to a tokenizer

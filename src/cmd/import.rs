@@ -11,24 +11,26 @@ use crate::imported::{ImportOptions, import};
 /// Rows of a list that are shown.
 const SHOWN: usize = 10;
 
-/// Put an OpenFlamingo model together from its published files
+/// Put an OpenFlamingo or an Idefics together from its published files
 ///
-/// Its checkpoint holds what was trained; language model and vision encoder come from their own
-/// files. Nothing in a checkpoint is ever run. The result can be asked with `m3w generate`.
+/// OpenFlamingo's checkpoint holds what was trained; language model and vision encoder come from their own
+/// files. The folder of an Idefics has all of it. Nothing in a checkpoint is ever run. The result can be
+/// asked with `m3w generate`.
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The checkpoint, a file of PyTorch or safetensors
-    #[arg(long, value_name = "FILE")]
+    /// The checkpoint, a file of PyTorch or safetensors, or the folder of an Idefics: config.json,
+    /// safetensors and tokenizer.json
+    #[arg(long, value_name = "PATH")]
     checkpoint: PathBuf,
     /// The language model: a folder with config.json, weights and tokenizer.json, or a GGUF file
     #[arg(long, value_name = "PATH")]
-    language: PathBuf,
+    language: Option<PathBuf>,
     /// Weights of the vision encoder under the names of open_clip or of transformers' CLIP and SigLIP: a
     /// file, or a folder, whose config.json tells its sizes
     #[arg(long, value_name = "PATH")]
-    vision: PathBuf,
-    /// The tokenizer, where it is not in the folder of the language model or beside its file, in which
-    /// it is not read
+    vision: Option<PathBuf>,
+    /// The tokenizer, where it is not in the folder of the language model or of the Idefics, or beside the
+    /// language model's file, in which it is not read
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// A size that shapes do not tell: `--set vision.activation=gelu`

@@ -1,7 +1,9 @@
 //! Prompts with examples (appendix B.1.5 of the Flamingo paper).
 
 use anyhow::Result;
-use m3w_shards::Tokenizer;
+
+use crate::prompt::PromptTokens;
+use crate::trained::TrainedModel;
 
 use super::example::{Example, Question};
 
@@ -106,29 +108,28 @@ impl Style {
 ///
 /// If the tokenizer fails.
 pub fn prompt_tokens(
-    tokenizer: &Tokenizer,
+    trained: &TrainedModel,
     style: Style,
-    begins_as_rows: bool,
     supports: &[&Example],
     query: &Example,
     is_blind: bool,
 ) -> Result<Vec<u32>> {
-    let mut tokens = Vec::new();
-    if begins_as_rows {
-        tokens.extend([tokenizer.bos_id(), tokenizer.eoc_id()]);
+    let mut tokens = PromptTokens::begin(trained);
+    if trained.begins_as_rows() {
+        tokens.end_chunk()?;
     }
     for support in supports {
         if !is_blind {
-            tokens.push(tokenizer.image_id());
+            tokens.image()?;
         }
         let text = style.question(&support.question) + &style.answer(&support.answer);
-        tokens.extend(tokenizer.encode_text(&text)?);
-        tokens.push(tokenizer.eoc_id());
-        tokens.extend(tokenizer.encode_text(style.between(&support.question))?);
+        tokens.text(&text)?;
+        tokens.end_chunk()?;
+        tokens.text(style.between(&support.question))?;
     }
-    tokens.push(tokenizer.image_id());
-    tokens.extend(tokenizer.encode_text(&style.question(&query.question))?);
-    Ok(tokens)
+    tokens.image()?;
+    tokens.text(&style.question(&query.question))?;
+    tokens.finish()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::build::Stopped;
 use crate::progress::Progress;
-use crate::prompt::{MAX_MEDIA, Piece};
+use crate::prompt::{MAX_MEDIA, Piece, PromptTokens};
 use crate::trained::{Running, TrainedModel};
 
 use super::benchmark::Benchmark;
@@ -316,14 +316,7 @@ impl Run<'_> {
         query: &Example,
         is_blind: bool,
     ) -> Result<(Vec<u32>, candle_core::Tensor)> {
-        let tokens = prompt_tokens(
-            &self.trained.tokenizer,
-            self.options.style,
-            self.trained.begins_as_rows(),
-            supports,
-            query,
-            is_blind,
-        )?;
+        let tokens = prompt_tokens(&self.trained, self.options.style, supports, query, is_blind)?;
         let room = self.trained.model.config().language.max_positions;
         ensure!(
             tokens.len() + self.benchmark.most_tokens <= room,
@@ -370,8 +363,8 @@ impl Run<'_> {
         let style = self.options.style;
         let encoded = choices
             .iter()
-            .map(|choice| self.trained.tokenizer.encode_text(&style.answer(choice)));
-        let candidates: Vec<Vec<u32>> = encoded.collect::<Result<_, _>>()?;
+            .map(|choice| PromptTokens::behind(&self.trained, &style.answer(choice)));
+        let candidates: Vec<Vec<u32>> = encoded.collect::<Result<_>>()?;
         let model = &self.trained.model;
         let scores = score_candidates(model, &[prompt], Some(pixels), &candidates)?;
         let scores = scores.into_iter().next().unwrap_or_default();

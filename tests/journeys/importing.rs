@@ -34,6 +34,7 @@ fn write_parts(folder: &Path, words: usize) {
         bos: 1,
         eos: 2,
         pad: 0,
+        around_image: None,
     };
     let config = config.with_vocabulary(31);
     let model = Flamingo::new(&config, special, ParameterStore::seeded(6)).unwrap();

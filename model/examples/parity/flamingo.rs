@@ -42,6 +42,7 @@ pub(crate) fn sizes(config: &Value) -> Outcome<Config> {
                 Activation::Gelu
             },
             class_token: true,
+            keeps_class_token: false,
             patch_bias: false,
             norm_before: true,
             norm_after: false,
@@ -62,6 +63,7 @@ pub(crate) fn special_tokens(config: &Value) -> SpecialTokens {
         bos: id("eos"),
         eos: id("eos"),
         pad: id("pad"),
+        around_image: None,
     }
 }
 

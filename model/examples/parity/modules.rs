@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, Var};
 use m3w_model::{
     Activation, Attend, CrossAttentionConfig, GatedBlock, Group, MaskedCrossAttention, MediaMask,
-    ParameterStore, Placement, Resampler, ResamplerConfig,
+    NormKind, ParameterStore, Placement, Resampler, ResamplerConfig,
 };
 use serde_json::Value;
 
@@ -62,6 +62,7 @@ pub(crate) fn resampler_sizes(sizes: &Value) -> ResamplerConfig {
         max_frames: number(sizes, "max_num_frames", 0),
         max_images: number(sizes, "max_num_media", 0),
         own_latent_maps: false,
+        query_key_norm: false,
     }
 }
 
@@ -100,7 +101,13 @@ pub(crate) fn cross_attention(config: &Value) -> (CrossAttentionConfig, [usize; 
         heads: number(config, "heads", 8),
         head_dim: number(config, "dim_head", 64),
         feed_forward_multiple: number(config, "ff_mult", 4),
+        feed_forward_width: None,
+        gated_feed_forward: false,
         activation: Activation::Gelu,
+        norm: NormKind::Layer,
+        norm_epsilon: None,
+        query_key_norm: false,
+        gate_per_channel: false,
         attend: if is_own {
             Attend::Own
         } else {
@@ -108,6 +115,7 @@ pub(crate) fn cross_attention(config: &Value) -> (CrossAttentionConfig, [usize; 
         },
         // The recorded outputs have it.
         text_before_images_averages_all: true,
+        text_without_image_averages_all: false,
         written_images_restart_count: true,
         reads_text_width: false,
         initial_gate: 0.0,
@@ -148,8 +156,7 @@ fn mask(
             }
         })
         .collect();
-    let averages = sizes.text_before_images_averages_all;
-    let mask = MediaMask::new(&indices, images, latents, sizes.attend, averages)?;
+    let mask = MediaMask::new(&indices, images, latents, sizes)?;
     Ok(mask.to_device(compute().device())?)
 }
 

@@ -7,7 +7,8 @@ use crate::compute::Compute;
 use crate::config::Activation;
 use crate::init::{Init, ParameterStore};
 use crate::linear::Linear;
-use crate::ops::{LayerNorm, MASKED_SCORE, RowNorm, activate, attend, score_scale, split_heads};
+use crate::norm::{LayerNorm, RowNorm};
+use crate::ops::{MASKED_SCORE, activate, attend, score_scale, split_heads};
 use crate::{Error, Result};
 
 /// Added under the root of a norm, as in BERT.

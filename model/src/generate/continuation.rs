@@ -273,7 +273,10 @@ impl<'m> Continuation<'m> {
 /// Where a token sees only its own image, further tokens need only the prompt's last one.
 fn own_image_only(model: &Flamingo, media: Media, last: Vec<u8>) -> Result<(Media, Vec<u8>)> {
     let gated = &model.config().cross_attention;
-    if gated.attend != Attend::Own || gated.written_images_restart_count || media.images() == 1 {
+    let sees_others = gated.attend != Attend::Own
+        || gated.written_images_restart_count
+        || gated.text_without_image_averages_all;
+    if sees_others || media.images() == 1 {
         return Ok((media, last));
     }
     let images: Vec<usize> = last

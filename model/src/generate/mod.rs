@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::flamingo::Flamingo;
-use crate::inputs::SpecialTokens;
+use crate::special_tokens::SpecialTokens;
 use crate::{Error, Result};
 
 pub use continuation::{Continuation, log_probabilities};
@@ -38,7 +38,8 @@ pub struct GenerateOptions {
     pub length_penalty: f64,
     /// Tokens that end a continuation; `None` for `<EOC>` and the end of the sequence.
     pub stop_tokens: Option<Vec<u32>>,
-    /// Tokens that are never chosen; `None` for padding, begin of the sequence and `<image>`.
+    /// Tokens that are never chosen; `None` for padding, begin of the sequence, `<image>` and what
+    /// stands around it.
     pub banned_tokens: Option<Vec<u32>>,
 }
 
@@ -220,15 +221,16 @@ impl Tokens {
             bos,
             eos,
             pad,
+            around_image,
         } = *special;
         let stops = options
             .stop_tokens
             .clone()
             .unwrap_or(vec![end_of_chunk, eos]);
-        let mut banned = options
-            .banned_tokens
-            .clone()
-            .unwrap_or(vec![pad, bos, image]);
+        let mut banned = options.banned_tokens.clone().unwrap_or_else(|| {
+            let around = around_image.into_iter();
+            around.chain([pad, bos, image]).collect()
+        });
         // Where one id serves as several of these, ending must stay possible.
         banned.retain(|token| !stops.contains(token));
         Self { stops, banned }

@@ -1,6 +1,9 @@
 //! Putting a model together from published files: an OpenFlamingo checkpoint, which holds what was
-//! trained, and the language model and vision encoder it was trained on.
+//! trained, and the language model and vision encoder it was trained on; or the folder of an Idefics,
+//! which has all of it.
 
+mod folder;
+mod idefics;
 mod names;
 mod sizes;
 mod vision;
@@ -14,12 +17,14 @@ use crate::Error;
 use crate::config::{Config, VisionConfig};
 use crate::describe::Description;
 use crate::group::Group;
-use crate::inputs::SpecialTokens;
 use crate::language::{GgufLanguage, LanguageConfig};
+use crate::special_tokens::SpecialTokens;
 use crate::tensor_file::read_tensors;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
+pub use folder::{StoredTensor, read_folder};
+pub use idefics::assemble_idefics;
 pub use names::{language_name, reference_name};
 pub use sizes::vision_sizes;
 pub use vision::read_vision;
@@ -68,40 +73,20 @@ pub struct ImportSummary {
     pub unused: Vec<(String, Vec<usize>)>,
 }
 
-/// Reads every tensor of a model's folder (its `*.safetensors`, or else `*.bin`), or of one file.
+/// Reads every tensor of a model's folder (see [`read_folder`]), or of one file.
 ///
 /// # Errors
 /// There is no such file, or one is damaged.
 pub fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let file_error = |source| Error::File {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::File {
         path: path.to_owned(),
         source,
-    };
-    if !std::fs::metadata(path).map_err(file_error)?.is_dir() {
+    })?;
+    if !metadata.is_dir() {
         return read_tensors(path);
     }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(file_error)? {
-        files.push(entry.map_err(file_error)?.path());
-    }
-    files.sort();
-    for ending in ["safetensors", "bin"] {
-        let wanted = files.iter().filter(|file| {
-            let extension = file.extension();
-            extension.is_some_and(|extension| extension == ending)
-        });
-        let mut tensors = BTreeMap::new();
-        for file in wanted {
-            tensors.extend(read_tensors(file)?);
-        }
-        if !tensors.is_empty() {
-            return Ok(tensors);
-        }
-    }
-    Err(Error::Content {
-        path: path.to_owned(),
-        cause: "no weights in it: give a folder with *.safetensors or *.bin files".to_owned(),
-    })
+    let stored = read_folder(path)?.into_iter();
+    Ok(stored.map(|(name, stored)| (name, stored.tensor)).collect())
 }
 
 /// Names the tensors of all files as here and finds the sizes of the model they make. Where several

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use crate::config::{
-    Activation, Attend, Config, CrossAttentionConfig, Placement, ResamplerConfig, VisionConfig,
+    Activation, Attend, Config, CrossAttentionConfig, NormKind, Placement, ResamplerConfig,
+    VisionConfig,
 };
 use crate::language::{Decoder, LanguageConfig};
 use crate::{Error, Result};
@@ -48,6 +49,7 @@ pub fn vision_sizes(tensors: &Tensors) -> Result<VisionConfig> {
             Activation::GeluTanh
         },
         class_token,
+        keeps_class_token: false,
         patch_bias: has("conv1.bias"),
         norm_before: has("ln_pre.weight"),
         norm_after: false,
@@ -80,6 +82,7 @@ pub(super) fn whole(
         max_frames: frames.map_or(Ok(0), |frames| frames.dim(0))?,
         max_images: 0,
         own_latent_maps: false,
+        query_key_norm: false,
     };
     let layers = format!("lang_encoder.{}.", Decoder::layers_path(language.family));
     let first = tensors.keys().filter_map(|name| {
@@ -101,9 +104,16 @@ pub(super) fn whole(
         heads: inner / HEAD_DIM,
         head_dim: HEAD_DIM,
         feed_forward_multiple: hidden / text_width.max(1),
+        feed_forward_width: None,
+        gated_feed_forward: false,
+        norm: NormKind::Layer,
+        norm_epsilon: None,
+        query_key_norm: false,
+        gate_per_channel: false,
         activation: Activation::Gelu,
         attend: Attend::Own,
         text_before_images_averages_all: false,
+        text_without_image_averages_all: false,
         written_images_restart_count: false,
         reads_text_width: false,
         initial_gate: 0.0,

@@ -82,6 +82,33 @@ const LAYER_PARTS: [(&str, &str); 5] = [
     ("mlp.fc2", "mlp.c_proj"),
 ];
 
+/// The names in `transformers` of the tensors that one of a vision transformer here is, one on the
+/// other.
+pub(super) fn in_transformers(name: &str) -> Vec<String> {
+    let part = name.strip_prefix(PREFIX).unwrap_or(name);
+    let renamed = |name: &str, parts: &[(&str, &str)]| {
+        let found = parts.iter().find_map(|(theirs, ours)| {
+            let rest = name.strip_prefix(ours)?;
+            let is_whole = rest.is_empty() || rest.starts_with('.');
+            is_whole.then(|| format!("{theirs}{rest}"))
+        });
+        found.unwrap_or_else(|| name.to_owned())
+    };
+    let layer = part
+        .strip_prefix("transformer.resblocks.")
+        .and_then(|rest| rest.split_once('.'));
+    let Some((number, part)) = layer else {
+        return vec![format!("{TRANSFORMERS_PREFIX}{}", renamed(part, &PARTS))];
+    };
+    let layer = format!("{TRANSFORMERS_PREFIX}encoder.layers.{number}");
+    match part.strip_prefix("attn.in_proj_") {
+        Some(kind) => ["q", "k", "v"]
+            .map(|letter| format!("{layer}.self_attn.{letter}_proj.{kind}"))
+            .to_vec(),
+        None => vec![format!("{layer}.{}", renamed(part, &LAYER_PARTS))],
+    }
+}
+
 /// Maps to queries, keys and values stand one on the other here. What has no place here, such as
 /// SigLIP's attention to one vector, is left out.
 fn from_transformers(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::config::{Family, LanguageConfig};
-use super::layer::{Layer, Norm};
+use super::layer::{self, Layer};
 use super::names::Names;
 use super::positions::{Distances, Turn, alibi_slopes};
 use super::{LanguageModel, LayerCache, Positions};
@@ -11,7 +11,7 @@ use crate::compute::Compute;
 use crate::init::{Init, ParameterStore, rows_of_table};
 use crate::linear::Linear;
 use crate::loss::token_losses;
-use crate::ops::RowNorm;
+use crate::norm::{Norm, RowNorm};
 use crate::table::Table;
 use crate::{Error, Result, fused, plain};
 
@@ -103,7 +103,7 @@ impl Decoder {
             })
             .collect::<Result<_>>()?;
         let norm = (!config.norms_last)
-            .then(|| Norm::new(config, parameters, &format!("{prefix}{}", names.final_norm)))
+            .then(|| layer::norm(config, parameters, &format!("{prefix}{}", names.final_norm)))
             .transpose()?;
         let slopes = config
             .alibi_bias_max

@@ -37,6 +37,18 @@ impl LanguageConfig {
     }
 }
 
+impl LanguageConfig {
+    /// The language model of Idefics, a LLaMA whose tables have grown.
+    pub(crate) fn of_idefics(json: Json) -> Result<Self> {
+        let language = llama(json, Biases::None)?;
+        let added = json.size_or("additional_vocab_size", 0)?;
+        Ok(Self {
+            vocabulary: language.vocabulary.saturating_add(added),
+            ..language
+        })
+    }
+}
+
 fn gpt_neox(json: Json) -> Result<LanguageConfig> {
     let (width, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
     let head_channels = width / heads.max(1);

@@ -7,12 +7,11 @@ use super::names::{Names, QueryKeyValueNames};
 use super::positions::Distances;
 use super::{LayerCache, Positions};
 use crate::config::Activation;
-use crate::fused;
+use crate::feed_forward::FeedForward;
 use crate::init::{Init, ParameterStore};
-use crate::linear::{FeedForward, Linear, Stacked};
-use crate::ops::{
-    LayerNorm, RmsNorm, RowNorm, activate, attend, attend_in_row, repeat_heads, split_heads, weigh,
-};
+use crate::linear::{Linear, Stacked};
+use crate::norm::{LayerNorm, Norm, RmsNorm, RowNorm};
+use crate::ops::{attend, attend_in_row, repeat_heads, split_heads, weigh};
 use crate::{Error, Result};
 
 pub(super) struct Layer {
@@ -133,7 +132,7 @@ impl Layer {
         let residual = (2.0 * config.layers as f64).powf(-0.5);
         let biases = config.biases;
         let norm = |parameters: &mut ParameterStore, part: &str| {
-            Norm::new(config, parameters, &format!("{name}.{part}"))
+            norm(config, parameters, &format!("{name}.{part}"))
         };
         let query_key_norms = config
             .query_key_norm
@@ -354,22 +353,14 @@ impl Layer {
         input: &Tensor,
         residual: &Tensor,
     ) -> Result<Tensor> {
-        let Some(gate) = &self.gate else {
-            let part = FeedForward {
-                norm,
-                rise: &self.rise,
-                activation: self.activation,
-                fall: &self.fall,
-            };
-            return part.added_to(residual, input, None);
+        let part = FeedForward {
+            norm,
+            gate: self.gate.as_ref(),
+            rise: &self.rise,
+            activation: self.activation,
+            fall: &self.fall,
         };
-        let normal = match norm {
-            Some(norm) => norm.forward(input)?,
-            None => input.clone(),
-        };
-        let open = activate(self.activation, &gate.forward(&normal)?)?;
-        let inner = (open * self.rise.forward(&normal)?)?;
-        self.fall.added_to(residual, &inner)
+        part.added_to(residual, input, None)
     }
 }
 
@@ -451,45 +442,22 @@ fn add_update(
 const DEFAULT_EPSILON: f64 = 1e-5;
 
 /// The norm of a family.
-pub(super) enum Norm {
-    Layer(LayerNorm),
-    RootMeanSquare(RmsNorm),
-}
-
-impl Norm {
-    pub(super) fn new(
-        config: &LanguageConfig,
-        parameters: &mut ParameterStore,
-        name: &str,
-    ) -> Result<Self> {
-        let width = config.width;
-        let epsilon = config.norm_epsilon.unwrap_or(DEFAULT_EPSILON) as f32;
-        Ok(match config.family {
-            Family::Chinchilla | Family::Llama => {
-                Self::RootMeanSquare(RmsNorm::new(parameters, name, width, epsilon)?)
-            }
-            Family::Mpt | Family::MosaicGpt => {
-                Self::Layer(LayerNorm::with(parameters, name, width, epsilon, false)?)
-            }
-            Family::GptNeox | Family::Opt | Family::Gpt2 | Family::GptJ => {
-                Self::Layer(LayerNorm::with(parameters, name, width, epsilon, true)?)
-            }
-        })
-    }
-}
-
-impl RowNorm for Norm {
-    fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Layer(norm) => norm.forward(input),
-            Self::RootMeanSquare(norm) => norm.forward(input),
+pub(super) fn norm(
+    config: &LanguageConfig,
+    parameters: &mut ParameterStore,
+    name: &str,
+) -> Result<Norm> {
+    let width = config.width;
+    let epsilon = config.norm_epsilon.unwrap_or(DEFAULT_EPSILON) as f32;
+    Ok(match config.family {
+        Family::Chinchilla | Family::Llama => {
+            Norm::RootMeanSquare(RmsNorm::new(parameters, name, width, epsilon)?)
         }
-    }
-
-    fn fixed(&self) -> Option<fused::Norm> {
-        match self {
-            Self::Layer(norm) => norm.fixed(),
-            Self::RootMeanSquare(norm) => norm.fixed(),
+        Family::Mpt | Family::MosaicGpt => {
+            Norm::Layer(LayerNorm::with(parameters, name, width, epsilon, false)?)
         }
-    }
+        Family::GptNeox | Family::Opt | Family::Gpt2 | Family::GptJ => {
+            Norm::Layer(LayerNorm::with(parameters, name, width, epsilon, true)?)
+        }
+    })
 }

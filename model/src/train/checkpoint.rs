@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::{TrainConfig, Trainer};
 use crate::compute::Compute;
 use crate::config::Config;
-use crate::flamingo::{Flamingo, trained_rows};
+use crate::flamingo::Flamingo;
 use crate::init::ParameterStore;
-use crate::inputs::SpecialTokens;
 use crate::language::GgufLanguage;
+use crate::special_tokens::SpecialTokens;
 use crate::tensor_file::read_tensors;
 use crate::train::optimizer::AdamW;
 use crate::weight_type::WeightType;
@@ -227,7 +227,7 @@ impl Trainer {
     /// model, those of two rows are kept, or, where candle computes and up to version 0.1.0, of the
     /// whole table; both are read.
     fn averages(&self, mut tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-        let rows = trained_rows(self.model.special_tokens());
+        let rows = self.model.special_tokens().trained_rows();
         for (name, variable) in self.model.variables() {
             let Some(table) = self.model.parameters().get(name) else {
                 continue;

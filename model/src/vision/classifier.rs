@@ -173,6 +173,7 @@ fn sizes(config: &Value) -> Result<VisionConfig> {
         feed_forward_multiple: inner as f64 / width.max(1) as f64,
         activation: json.activation("hidden_act", "gelu")?,
         class_token: true,
+        keeps_class_token: false,
         patch_bias: true,
         norm_before: false,
         norm_after: true,

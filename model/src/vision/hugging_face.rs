@@ -6,29 +6,74 @@ use crate::config::VisionConfig;
 use crate::config_json::{Json, setting};
 use crate::{Error, Result};
 
+/// What a kind of encoder has where its file does not say.
+struct Defaults {
+    is_clip: bool,
+    keeps_class_token: bool,
+    width_key: &'static str,
+    inner: usize,
+    layers: usize,
+    heads: usize,
+    patch: usize,
+    activation: &'static str,
+    epsilon: f64,
+}
+
+const CLIP: Defaults = Defaults {
+    is_clip: true,
+    keeps_class_token: false,
+    width_key: "hidden_size",
+    inner: 3072,
+    layers: 12,
+    heads: 12,
+    patch: 32,
+    activation: "quick_gelu",
+    epsilon: 1e-5,
+};
+
+const SIGLIP: Defaults = Defaults {
+    is_clip: false,
+    patch: 16,
+    activation: "gelu_pytorch_tanh",
+    epsilon: 1e-6,
+    ..CLIP
+};
+
+/// CLIP's, with tokens of all places.
+const IDEFICS: Defaults = Defaults {
+    keeps_class_token: true,
+    width_key: "embed_dim",
+    inner: 5120,
+    layers: 32,
+    heads: 16,
+    patch: 14,
+    activation: "gelu",
+    ..CLIP
+};
+
 impl VisionConfig {
-    /// The sizes and choices of a `config.json` of `transformers`' CLIP or SigLIP, the vision encoder's
-    /// own or that of the whole model. What the file leaves out has the value `transformers` gives it.
+    /// The sizes and choices of a `config.json` of `transformers`' CLIP, SigLIP or Idefics, the vision
+    /// encoder's own or that of the whole model. What the file leaves out has the value `transformers`
+    /// gives it.
     ///
     /// # Errors
     /// [`Error::Setting`] names a value that means something not built here.
     pub fn from_hugging_face(config: &Value) -> Result<Self> {
         let own = &config["vision_config"];
-        let json = Json(if own.is_null() { config } else { own });
         let whole = Json(config).text("model_type")?;
+        let json = Json(if own.is_null() { config } else { own });
         // Files of whole models may leave out the type of their parts.
-        let model_type = match json.0["model_type"].as_str() {
-            Some(model_type) => model_type,
-            None => whole,
-        };
-        let (is_clip, patch, activation, epsilon) = match model_type {
-            "clip_vision_model" | "clip" => (true, 32, "quick_gelu", 1e-5),
-            "siglip_vision_model" | "siglip" => (false, 16, "gelu_pytorch_tanh", 1e-6),
+        let model_type = json.0["model_type"].as_str().unwrap_or(whole);
+        let defaults = match model_type {
+            "clip_vision_model" | "clip" => CLIP,
+            "siglip_vision_model" | "siglip" => SIGLIP,
+            "idefics" | "idefics_vision" => IDEFICS,
             other => {
                 return Err(setting(
                     "model_type",
                     other,
-                    "it must be one of clip, clip_vision_model, siglip and siglip_vision_model",
+                    "it must be one of clip, clip_vision_model, siglip, siglip_vision_model and \
+                     idefics",
                 ));
             }
         };
@@ -37,22 +82,23 @@ impl VisionConfig {
             let found = channels.to_string();
             return Err(setting("num_channels", &found, "only 3 is built"));
         }
-        let width = json.size_or("hidden_size", 768)?;
-        let inner = json.size_or("intermediate_size", 3072)?;
+        let width = json.size_or(defaults.width_key, 768)?;
+        let inner = json.size_or("intermediate_size", defaults.inner)?;
         let exact = inner as f64 / width.max(1) as f64;
         let mut vision = Self {
             image_side_px: json.size_or("image_size", 224)?,
             width,
-            patch_side_px: json.size_or("patch_size", patch)?,
-            layers: json.size_or("num_hidden_layers", 12)?,
-            heads: json.size_or("num_attention_heads", 12)?,
+            patch_side_px: json.size_or("patch_size", defaults.patch)?,
+            layers: json.size_or("num_hidden_layers", defaults.layers)?,
+            heads: json.size_or("num_attention_heads", defaults.heads)?,
             feed_forward_multiple: exact,
-            activation: json.activation("hidden_act", activation)?,
-            class_token: is_clip,
-            patch_bias: !is_clip,
-            norm_before: is_clip,
+            activation: json.activation("hidden_act", defaults.activation)?,
+            class_token: defaults.is_clip,
+            keeps_class_token: defaults.keeps_class_token,
+            patch_bias: !defaults.is_clip,
+            norm_before: defaults.is_clip,
             norm_after: false,
-            norm_epsilon: Some(json.number_or("layer_norm_eps", epsilon)),
+            norm_epsilon: Some(json.number_or("layer_norm_eps", defaults.epsilon)),
             nfnet: None,
         };
         if vision.feed_forward_channels() != inner {

@@ -1,7 +1,7 @@
 //! A vision transformer of CLIP's or SigLIP's type under open_clip's tensor names for CLIP.
 //!
 //! It gives the patch tokens of the last layer. CLIP's class token takes part in attention and is
-//! dropped; the final `ln_post` is not applied to tokens unless the configuration says so, because
+//! dropped unless the configuration keeps it; the final `ln_post` is not applied to tokens unless the configuration says so, because
 //! OpenFlamingo's checkpoints were trained without it (open_clip 2.20, `VisionTransformer.forward`).
 //! `proj` and, unless it is applied, `ln_post` are not loaded; a file may hold them.
 
@@ -10,9 +10,11 @@ use candle_core::Tensor;
 use super::check_size;
 use crate::Result;
 use crate::config::{Activation, VisionConfig};
+use crate::feed_forward::FeedForward;
 use crate::init::{Init, ParameterStore};
-use crate::linear::{FeedForward, Linear, Stacked};
-use crate::ops::{LayerNorm, RowNorm, attend, score_scale};
+use crate::linear::{Linear, Stacked};
+use crate::norm::{LayerNorm, RowNorm};
+use crate::ops::{attend, score_scale};
 
 /// The encoder: `[M, 3, H, W]` pictures to `[M, patches, width]` tokens.
 pub struct VisionTransformer {
@@ -96,13 +98,13 @@ impl VisionTransformer {
     }
 
     /// `[M, 3, H, W]` normalised pixels to `[M, patches, width]` patch tokens, row by row of the
-    /// picture.
+    /// picture, behind that of the class where it is kept.
     ///
     /// # Errors
     /// The pictures have another size than the encoder.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let mut hidden = self.layers(pixels)?;
-        if self.class.is_some() {
+        if self.class.is_some() && !self.config.keeps_class_token {
             hidden = hidden.narrow(1, 1, hidden.dim(1)? - 1)?;
         }
         self.normal(hidden)
@@ -212,6 +214,7 @@ impl Layer {
         let hidden = self.output.added_to(hidden, &attended)?;
         let feed_forward = FeedForward {
             norm: Some(&self.feed_forward_norm),
+            gate: None,
             rise: &self.rise,
             activation: self.activation,
             fall: &self.fall,
