@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
-use m3w::trainer::{TrainFile, datasets, inputs, tokenizer_of};
+use m3w::trainer::{TrainFile, datasets, inputs, special_tokens, tokenizer_of};
 use m3w_model::train::Trainer;
-use m3w_model::{Flamingo, Inputs, ParameterStore, SpecialTokens};
-use m3w_shards::{Mixture, SpecialIds, WeightedBatch};
+use m3w_model::{Flamingo, Inputs, ParameterStore};
+use m3w_shards::{Mixture, WeightedBatch};
 
 /// Pairs of blocks, the first of which is left out: it warms up.
 const ROUNDS: usize = 6;
@@ -42,20 +42,7 @@ fn main() -> Result<()> {
     file.loader.epochs = None;
     let datasets = datasets(&file.loader, &file.datasets, Some(&PathBuf::from(data)))?;
     let (tokenizer, _) = tokenizer_of(&datasets)?;
-    let SpecialIds {
-        image,
-        eoc,
-        bos,
-        eos,
-        pad,
-    } = tokenizer.special_ids();
-    let special = SpecialTokens {
-        image,
-        end_of_chunk: eoc,
-        bos,
-        eos,
-        pad,
-    };
+    let special = special_tokens(&tokenizer.special_ids());
     let model = file.model.with_vocabulary(tokenizer.vocabulary_size());
     let store = ParameterStore::seeded(1).trainable(&file.train.trainable);
     let mut trainer = Trainer::new(Flamingo::new(&model, special, store)?, file.train)?;

@@ -322,7 +322,8 @@ fn save_skipped(
 }
 
 /// The tokenizer's ids as the model names them.
-fn special_tokens(ids: &SpecialIds) -> SpecialTokens {
+#[must_use]
+pub fn special_tokens(ids: &SpecialIds) -> SpecialTokens {
     SpecialTokens {
         image: ids.image,
         end_of_chunk: ids.eoc,

@@ -8,7 +8,7 @@ use super::TrainConfig;
 use super::collective::{Collective, Single};
 use super::gradients::Gradients;
 use super::optimizer::{AdamW, Update, weight_decay};
-use crate::flamingo::{Flamingo, trained_rows};
+use crate::flamingo::Flamingo;
 use crate::group::Group;
 use crate::init::ParameterStore;
 use crate::inputs::Inputs;
@@ -247,7 +247,7 @@ impl Trainer {
             return Ok(gradient);
         }
         let mut counts = vec![0_f32; gradient.dim(0)?];
-        for row in trained_rows(self.model.special_tokens()) {
+        for row in self.model.special_tokens().trained_rows() {
             if let Some(counts) = counts.get_mut(row as usize) {
                 *counts = 1.0;
             }
