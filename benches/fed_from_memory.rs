@@ -23,9 +23,12 @@ use m3w_model::{Flamingo, Inputs, ParameterStore};
 use m3w_shards::{Mixture, WeightedBatch};
 
 /// Pairs of blocks, the first of which is left out: it warms up.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 10;
 
 fn main() -> Result<()> {
+    // SAFETY: no other thread runs yet.
+    unsafe { m3w_model::leave_cores_to_layers() };
+    m3w_model::keep_freed_memory();
     // `cargo bench` adds `--bench`.
     let given = std::env::args()
         .skip(1)

@@ -13,6 +13,8 @@ use tracing_subscriber::EnvFilter;
 const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
+    // SAFETY: no other thread runs yet.
+    unsafe { m3w::model::leave_cores_to_layers() };
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("M3W_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

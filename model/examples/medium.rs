@@ -90,6 +90,8 @@ fn batch() -> Outcome<Inputs> {
 }
 
 fn main() -> Outcome<()> {
+    // SAFETY: no other thread runs yet.
+    unsafe { m3w_model::leave_cores_to_layers() };
     m3w_model::keep_freed_memory();
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().ok_or("name what to measure")?;

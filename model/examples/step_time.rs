@@ -21,6 +21,8 @@ const IMAGES: usize = 2;
 const VOCABULARY: u32 = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // SAFETY: no other thread runs yet.
+    unsafe { m3w_model::leave_cores_to_layers() };
     m3w_model::keep_freed_memory();
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("usage: step_time CONFIG [STEPS]")?;

@@ -19,7 +19,7 @@
 //!
 //! Models compute in f32 on the CPU, by operations of this crate, or where [`Compute`] says, by candle's;
 //! frozen weights may be held in fewer bits ([`WeightType`]). A program that trains should call
-//! [`keep_freed_memory`] first thing.
+//! [`keep_freed_memory`] first thing, and [`leave_cores_to_layers`] before it.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -45,6 +45,7 @@ mod compute;
 mod config;
 mod config_json;
 mod contrastive;
+mod cores;
 mod describe;
 mod error;
 mod feed_forward;
@@ -87,6 +88,7 @@ pub use contrastive::{
     ContrastiveConfig, ContrastiveTrainer, DualEncoder, Pairs, PretrainConfig, PretrainReport,
     Retrieval, TextConfig, retrieval,
 };
+pub use cores::leave_cores_to_layers;
 pub use describe::{DescribedParameter, Description, parameter_counts, preset, preset_names};
 pub use error::{Error, Result};
 pub use flamingo::{Flamingo, Place};
