@@ -274,8 +274,7 @@ impl ParameterStore {
     ) -> Result<Table> {
         let is_apart = Group::of(name) == Group::Embeddings
             && self.trainable.contains(&Group::Embeddings)
-            && !self.trainable.contains(&Group::Language)
-            && self.compute.is_ours();
+            && !self.trainable.contains(&Group::Language);
         let Some(rows) = self.rows_alone.clone().filter(|_| is_apart) else {
             return Ok(Table::whole(self.get_table(name, shape, init)?));
         };

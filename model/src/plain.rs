@@ -99,6 +99,34 @@ pub(crate) fn cross_entropy(scores: &Tensor, targets: &Tensor) -> Result<Tensor>
     Ok((total - own)?.squeeze(1)?)
 }
 
+/// What was looked up for `tokens`, `[T, width]`, with `rows` `[ids, width]` in the places of `ids`.
+pub(crate) fn replace_rows(
+    found: &Tensor,
+    rows: &Tensor,
+    ids: &[u32],
+    tokens: &[u32],
+) -> Result<Tensor> {
+    let places = tokens
+        .iter()
+        .map(|token| ids.iter().position(|id| id == token));
+    let (is_own, places): (Vec<u8>, Vec<u32>) = places
+        .map(|place| (u8::from(place.is_some()), place.unwrap_or(0) as u32))
+        .unzip();
+    let device = found.device();
+    let is_own = Tensor::from_vec(is_own, (tokens.len(), 1), device)?;
+    let places = Tensor::from_vec(places, tokens.len(), device)?;
+    let own = rows.index_select(&places, 0)?.to_dtype(found.dtype())?;
+    let is_own = is_own.broadcast_as(found.shape())?;
+    Ok(is_own.where_cond(&own, found)?)
+}
+
+/// Scores `[T, V]` with `own` `[T, ids]` in the columns `ids`.
+pub(crate) fn replace_columns(scores: &Tensor, own: &Tensor, ids: &[u32]) -> Result<Tensor> {
+    let ids = Tensor::from_slice(ids, ids.len(), scores.device())?;
+    let apart = (own - scores.index_select(&ids, 1)?)?;
+    Ok(scores.index_add(&ids, &apart, 1)?)
+}
+
 /// Rotary positions, as [`crate::fused::Turn`].
 #[derive(Clone)]
 pub(crate) struct Turn {

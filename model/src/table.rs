@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::Result;
 use crate::fused::{self, Head, TrainedRows, takes_tiles};
 use crate::init::rows_of_table;
 use crate::linear::product;
 use crate::loss::token_losses;
+use crate::plain;
 
 /// A table `[V, width]`, for embedding tokens or for scoring them.
 #[derive(Clone)]
@@ -39,7 +40,7 @@ impl Table {
     /// training writes into it.
     pub(crate) fn with_rows(weight: &Tensor, ids: &Arc<[u32]>) -> Result<(Self, Var)> {
         let weight = weight.to_dtype(DType::F32)?.detach().copy()?;
-        let indices = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
+        let indices = Tensor::from_slice(ids, ids.len(), weight.device())?;
         let values = Var::from_tensor(&weight.index_select(&indices, 0)?)?;
         let rows = Some(Rows {
             ids: Arc::clone(ids),
@@ -61,11 +62,15 @@ impl Table {
         let Some(rows) = &self.rows else {
             return rows_of_table(&self.weight, tokens, dtype);
         };
-        let lookup = TrainedRows {
-            tokens: tokens.to_vec1()?,
-            ids: Arc::clone(&rows.ids),
-        };
-        Ok(self.weight.apply_op2(&rows.values, lookup)?)
+        if fused::takes(&self.weight) && dtype == DType::F32 {
+            let lookup = TrainedRows {
+                tokens: tokens.to_vec1()?,
+                ids: Arc::clone(&rows.ids),
+            };
+            return Ok(self.weight.apply_op2(&rows.values, lookup)?);
+        }
+        let found = rows_of_table(&self.weight, tokens, dtype)?;
+        plain::replace_rows(&found, &rows.values, &rows.ids, &tokens.to_vec1()?)
     }
 
     /// Cross entropies, in nats, of `targets` under the scores of hidden states `[T, width]` with this
@@ -78,6 +83,11 @@ impl Table {
             && !self.weight.track_op();
         let hidden = hidden.contiguous()?;
         match &self.rows {
+            Some(rows) if !fused::takes(&hidden) => {
+                let scores = product(&hidden, &self.weight)?;
+                let own = product(&hidden, &rows.values)?;
+                token_losses(&plain::replace_columns(&scores, &own, &rows.ids)?, targets)
+            }
             Some(rows) => {
                 let head = Head::new(targets, &rows.ids, hidden.track_op());
                 Ok(hidden.apply_op3(&self.weight, &rows.values, head)?)

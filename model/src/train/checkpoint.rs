@@ -224,8 +224,7 @@ impl Trainer {
     }
 
     /// The optimiser's averages of what is trained. Where embeddings are trained beside a frozen language
-    /// model, those of two rows are kept, or, where candle computes and up to version 0.1.0, of the
-    /// whole table; both are read.
+    /// model, they are those of two rows; in files of before, of the whole table, which are read too.
     fn averages(&self, mut tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
         let rows = self.model.special_tokens().trained_rows();
         for (name, variable) in self.model.variables() {
@@ -243,9 +242,6 @@ impl Trainer {
                 let rows = Tensor::from_slice(&rows, rows.len(), tensor.device())?;
                 if variable.dims() == of_rows && tensor.dims() == table.dims() {
                     *tensor = tensor.index_select(&rows, 0)?;
-                } else if variable.dims() == table.dims() && tensor.dims() == of_rows {
-                    let nothing = Tensor::zeros(table.shape(), tensor.dtype(), tensor.device())?;
-                    *tensor = nothing.index_add(&rows, tensor, 0)?;
                 }
             }
         }
