@@ -63,6 +63,7 @@ mod linear;
 mod loss;
 mod low_rank;
 mod media;
+mod media_mask;
 mod memory;
 mod norm;
 mod ops;
@@ -92,7 +93,7 @@ pub use cores::leave_cores_to_layers;
 pub use describe::{DescribedParameter, Description, parameter_counts, preset, preset_names};
 pub use error::{Error, Result};
 pub use flamingo::{Flamingo, Place};
-pub use gated_xattn::{GatedBlock, MaskedCrossAttention, MediaKeysValues, MediaMask};
+pub use gated_xattn::{GatedBlock, MaskedCrossAttention, MediaKeysValues};
 pub use generate::{
     Continuation, GenerateOptions, Generated, generate, generate_batch, log_probabilities,
 };
@@ -108,6 +109,7 @@ pub use language::{
     LoraTarget, Positions,
 };
 pub use loss::cross_entropy;
+pub use media_mask::MediaMask;
 pub use memory::keep_freed_memory;
 pub use preprocess::{Picture, Preprocess};
 pub use resampler::Resampler;

@@ -3,7 +3,8 @@
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::gated_xattn::{GatedBlock, MediaKeysValues, MediaMask};
+use crate::gated_xattn::{GatedBlock, MediaKeysValues};
+use crate::media_mask::MediaMask;
 
 /// The keys and values of a batch's images in every gated block.
 ///

@@ -33,6 +33,7 @@ mod rise_and_fall;
 mod self_gate;
 mod slopes;
 mod softmax;
+mod sums;
 mod tile;
 mod trained;
 mod trained_rows;

@@ -3,13 +3,14 @@
 use candle_core::Tensor;
 
 use super::config::{Biases, Family, LanguageConfig, LoraTarget};
-use super::names::{Names, QueryKeyValueNames};
-use super::positions::Distances;
+use super::maps::{Maps, QueryKeyValue, add_update, linear};
+use super::names::Names;
+use super::relative::RelativePositions;
 use super::{LayerCache, Positions};
 use crate::config::Activation;
 use crate::feed_forward::FeedForward;
-use crate::init::{Init, ParameterStore};
-use crate::linear::{Linear, Stacked};
+use crate::init::ParameterStore;
+use crate::linear::Linear;
 use crate::norm::{LayerNorm, Norm, RmsNorm, RowNorm};
 use crate::ops::{attend, attend_in_row, repeat_heads, split_heads, weigh};
 use crate::{Error, Result};
@@ -41,81 +42,6 @@ enum Order {
     NormsLast,
     /// Norm and part; the sum of both parts at once.
     Parallel,
-}
-
-/// What distance means to attention (Dai et al. 2019, section 3.3): the score of a query and a key
-/// is `(query + content) * key + (query + place) * map(distance)`.
-struct RelativePositions {
-    map: Linear,
-    /// `[heads, 1, head_dim]`, as is `place`.
-    content: Tensor,
-    place: Tensor,
-}
-
-impl RelativePositions {
-    fn new(config: &LanguageConfig, parameters: &mut ParameterStore, name: &str) -> Result<Self> {
-        let (heads, channels) = (config.heads, config.head_channels());
-        let shape = [heads * channels, config.width];
-        let mut bias = |part: &str| -> Result<Tensor> {
-            let name = format!("{name}.self_attn.{part}");
-            let bias = parameters.get(&name, &[heads, channels], Init::Zeros)?;
-            Ok(bias.unsqueeze(1)?)
-        };
-        let (content, place) = (bias("r_w_bias")?, bias("r_r_bias")?);
-        let name = format!("{name}.self_attn.r_proj");
-        Ok(Self {
-            map: Linear::without_bias(parameters, &name, shape, 1.0)?,
-            content,
-            place,
-        })
-    }
-
-    /// Products of queries `[B, H, T, D]` and keys `[B, H, S, D]`, `[B, H, T, S]`.
-    fn scores(&self, queries: &Tensor, keys: &Tensor, distances: &Distances) -> Result<Tensor> {
-        let (batch, heads, count, _) = queries.dims4()?;
-        let total = keys.dim(2)?;
-        let (queries, keys) = (queries.contiguous()?, keys.contiguous()?);
-        let as_queries = |bias: &Tensor| bias.to_dtype(queries.dtype());
-        let content = queries.broadcast_add(&as_queries(&self.content)?)?;
-        let content = content.matmul(&keys.t()?)?;
-        let waves = self
-            .map
-            .forward(&as_queries(&distances.waves.unsqueeze(0)?)?)?;
-        let waves = split_heads(&waves, heads)?.contiguous()?; // [1, H, distances, D]
-        let placed = queries.broadcast_add(&as_queries(&self.place)?)?;
-        let by_distance = placed.broadcast_matmul(&waves.t()?)?; // [B, H, T, distances]
-        let shape = (batch, heads, count, total);
-        let of = distances.of.broadcast_as(shape)?.contiguous()?;
-        Ok((content + by_distance.contiguous()?.gather(&of, 3)?)?)
-    }
-}
-
-/// Maps to queries, keys and values.
-enum QueryKeyValue {
-    Apart(Maps),
-    /// For each head its queries, keys and values.
-    InHeads(Linear),
-}
-
-/// Three maps, one behind the other.
-enum Maps {
-    Separate([Linear; 3]),
-    Stacked(Stacked<3>),
-}
-
-impl Maps {
-    /// What they make of normalised `[B, T, width]`, `[B, T, out]` each.
-    fn forward(&self, normal: &Tensor) -> Result<[Tensor; 3]> {
-        let [queries, keys, values] = match self {
-            Self::Separate(maps) => maps,
-            Self::Stacked(maps) => maps.parts(),
-        };
-        Ok([
-            queries.forward(normal)?,
-            keys.forward(normal)?,
-            values.forward(normal)?,
-        ])
-    }
 }
 
 impl Layer {
@@ -361,80 +287,6 @@ impl Layer {
             fall: &self.fall,
         };
         part.added_to(residual, input, None)
-    }
-}
-
-impl QueryKeyValue {
-    fn new(
-        config: &LanguageConfig,
-        names: &Names,
-        parameters: &mut ParameterStore,
-        name: &str,
-    ) -> Result<Self> {
-        let width = config.width;
-        let attended = config.heads * config.head_channels();
-        let key_width = config.key_value_head_count() * config.head_channels();
-        let has_bias = config.biases.on_query_key_value();
-        let mut map = |part: &str, outputs| {
-            let name = format!("{name}.{part}");
-            let shape = [outputs, width];
-            let mut linear = linear(config, parameters, &name, shape, 1.0, has_bias)?;
-            let target = LoraTarget::QueryKeyValue;
-            add_update(config, &mut linear, parameters, &name, shape, target)?;
-            Ok::<_, Error>(linear)
-        };
-        match names.query_key_value {
-            QueryKeyValueNames::Separate([queries, keys, values]) => {
-                Ok(Self::Apart(Maps::Separate([
-                    map(queries, attended)?,
-                    map(keys, key_width)?,
-                    map(values, key_width)?,
-                ])))
-            }
-            QueryKeyValueNames::Stacked(part) => Ok(Self::Apart(Maps::Stacked(Stacked::thirds(
-                map(part, 3 * attended)?,
-            )?))),
-            QueryKeyValueNames::StackedInHeads(part) => Ok(Self::InHeads(map(part, 3 * attended)?)),
-        }
-    }
-}
-
-/// A linear map of a layer. GPT-2 stores its weights as `[in, out]`.
-fn linear(
-    config: &LanguageConfig,
-    parameters: &mut ParameterStore,
-    name: &str,
-    [outputs, inputs]: [usize; 2],
-    scale: f64,
-    has_bias: bool,
-) -> Result<Linear> {
-    let mut linear = if config.family == Family::Gpt2 {
-        let init = Init::fan_in(inputs, scale);
-        let weight = parameters.get_turned(&format!("{name}.weight"), &[inputs, outputs], init)?;
-        Linear::new(weight, None)
-    } else {
-        Linear::without_bias(parameters, name, [outputs, inputs], scale)?
-    };
-    if has_bias {
-        linear.add_bias(parameters, name)?;
-    }
-    Ok(linear)
-}
-
-/// The update of low rank that a configuration gives to maps of this kind.
-fn add_update(
-    config: &LanguageConfig,
-    linear: &mut Linear,
-    parameters: &mut ParameterStore,
-    name: &str,
-    [_, inputs]: [usize; 2],
-    target: LoraTarget,
-) -> Result<()> {
-    match &config.lora {
-        Some(lora) if lora.targets.contains(&target) => {
-            linear.add_update(parameters, name, inputs, lora)
-        }
-        _ => Ok(()),
     }
 }
 

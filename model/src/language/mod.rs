@@ -5,8 +5,10 @@ mod decoder;
 mod gguf;
 mod hugging_face;
 mod layer;
+mod maps;
 mod names;
 mod positions;
+mod relative;
 
 use candle_core::Tensor;
 
