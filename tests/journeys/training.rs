@@ -281,6 +281,10 @@ fn steps_that_go_nowhere_end_the_run_with_their_batch_saved() {
         ids.len() == 2 && ids.iter().all(|id| known.contains(id)),
         "{ids:?}"
     );
+    let output = m3w(&["report", &run.display().to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("Steps without a finite loss"), "{page}");
 }
 
 /// The largest difference of two runs' losses and weights, in parts of the largest weight.
