@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use m3w_model::{GenerateOptions, generate};
+use m3w_model::{GenerateOptions, generate_batch};
 
 use crate::prompt::{Piece, PromptTokens, check_media};
 use crate::trained::TrainedModel;
@@ -44,20 +44,55 @@ pub fn answer_pieces(
     trained: &TrainedModel,
     pieces: &[Piece],
     options: &GenerateOptions,
-    mut on_text: impl FnMut(&str) + Send,
+    on_text: impl FnMut(&str) + Send,
 ) -> Result<String> {
+    Ok(answer_told(trained, pieces, options, on_text)?.text)
+}
+
+/// An answer, and how it came to its end.
+pub(crate) struct Answer {
+    /// Its words.
+    pub(crate) text: String,
+    /// Tokens of the prompt.
+    pub(crate) prompt_tokens: usize,
+    /// Its tokens, without the one that ended it.
+    pub(crate) tokens: usize,
+    /// Whether there was no room for more, rather than nothing more to say.
+    pub(crate) is_cut: bool,
+}
+
+/// As [`answer_pieces`], with what a client of a server wants to know.
+pub(crate) fn answer_told(
+    trained: &TrainedModel,
+    pieces: &[Piece],
+    options: &GenerateOptions,
+    mut on_text: impl FnMut(&str) + Send,
+) -> Result<Answer> {
     let tokenizer = &trained.tokenizer;
     check_media(pieces)?;
-    let tokens = prompt_tokens(trained, pieces)?;
+    let prompts = [prompt_tokens(trained, pieces)?];
     let pixels = trained.pixels(pieces)?;
-    let mut generated = Vec::new();
-    generate(&trained.model, &tokens, pixels.as_ref(), options, |token| {
-        generated.push(token);
-        if let Ok(text) = tokenizer.decode(&generated) {
-            on_text(&text);
-        }
-    })?;
-    Ok(tokenizer.decode(&generated)?)
+    let pixels = pixels.map(|pixels| pixels.unsqueeze(0)).transpose()?;
+    let mut said = Vec::new();
+    let generated = generate_batch(
+        &trained.model,
+        &prompts,
+        pixels.as_ref(),
+        options,
+        |_, token| {
+            said.push(token);
+            if let Ok(text) = tokenizer.decode(&said) {
+                on_text(&text);
+            }
+        },
+    )?;
+    let [prompt] = prompts;
+    Ok(Answer {
+        text: tokenizer.decode(&said)?,
+        prompt_tokens: prompt.len(),
+        tokens: said.len(),
+        is_cut: generated.iter().any(|generated| generated.stop.is_none()),
+    })
 }
 
 /// A prompt with marks as pictures and words in their order.

@@ -40,6 +40,9 @@ pub const MAX_FRAMES: u8 = 64;
 /// Longest prompt file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// Largest file of a picture that is read.
+const MAX_PICTURE_BYTES: u64 = 64 << 20;
+
 /// Longest video that is read.
 const MAX_VIDEO_BYTES: u64 = 1 << 30;
 
@@ -145,9 +148,16 @@ impl Piece {
 
 /// A picture's name for messages, and its bytes.
 fn picture(path: &Path) -> Result<(String, Vec<u8>)> {
-    let bytes =
-        fs::read(path).with_context(|| format!("cannot read the picture {}", path.display()))?;
-    Ok((path.display().to_string(), bytes))
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    // A device or a pipe does not say how long it is, so no more is taken than may be there.
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_PICTURE_BYTES + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read the picture {name}"))?;
+    if bytes.len() as u64 > MAX_PICTURE_BYTES {
+        bail!("the picture {name} has more than {MAX_PICTURE_BYTES} bytes");
+    }
+    Ok((name, bytes))
 }
 
 impl VideoPart {
@@ -322,6 +332,14 @@ mod tests {
             let message = format!("{error:#}");
             assert!(message.contains(expected), "{text}: {message}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_picture_without_an_end_is_not_read_to_it() {
+        let piece = Piece::Picture("/dev/zero".into());
+        let message = piece.frames().unwrap_err().to_string();
+        assert!(message.contains("/dev/zero has more than"), "{message}");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! DIR/checkpoint            a link to the newest of them
 //! ```
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -58,12 +58,14 @@ pub(crate) struct Keep {
 pub(crate) struct RunDirectory {
     root: PathBuf,
     keep: Keep,
+    /// Held by the process that writes.
+    _lock: Option<File>,
 }
 
 impl RunDirectory {
     /// Begins a run in the directory, or finds one of the same configuration. Settings that do not
     /// change what is learned may be others than before; anything else that differs is refused, once
-    /// there is a checkpoint. Only the first of several processes writes.
+    /// there is a checkpoint. Only the first of several processes writes, and no other run beside it.
     pub(crate) fn open(
         root: &Path,
         settings: &RunSettings<'_>,
@@ -75,6 +77,7 @@ impl RunDirectory {
         let run = Self {
             root: root.to_owned(),
             keep,
+            _lock: is_first.then(|| lock(root)).transpose()?.flatten(),
         };
         let is_begun = !run.steps()?.is_empty();
         if is_begun && let Ok(text) = fs::read_to_string(&path) {
@@ -233,6 +236,26 @@ impl RunDirectory {
     }
 }
 
+/// Makes the directory the business of this process until its end, however it comes. `None` where the
+/// file system knows no locks.
+fn lock(root: &Path) -> Result<Option<File>> {
+    fs::create_dir_all(root).with_context(|| format!("cannot make {}", root.display()))?;
+    let Ok(folder) = File::open(root) else {
+        return Ok(None);
+    };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another process is writing a run to {}: wait for it or stop it, or choose another --out",
+            root.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!("{} cannot be locked: {error}", root.display());
+            Ok(None)
+        }
+    }
+}
+
 fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
@@ -247,6 +270,7 @@ mod tests {
         let run = RunDirectory {
             root: folder.path().to_owned(),
             keep: Keep { last: 2, every: 0 },
+            _lock: None,
         };
         assert_eq!(run.steps().unwrap(), [0; 0]);
         for name in ["step-20", "step-3", "step-40.partial", "other"] {
@@ -261,5 +285,26 @@ mod tests {
                 Path::new("checkpoints").join(format!("step-{steps}"))
             );
         }
+    }
+
+    #[test]
+    fn one_process_at_a_time_writes_a_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |is_first| {
+            let settings = RunSettings {
+                file: "train.toml",
+                table: toml::Table::new(),
+                may_change: &[],
+            };
+            let keep = Keep { last: 2, every: 0 };
+            RunDirectory::open(folder.path(), &settings, b"", keep, is_first)
+        };
+        let first = open(true).unwrap();
+        // Another process of the same launch.
+        assert!(open(false).is_ok());
+        let message = open(true).err().unwrap().to_string();
+        assert!(message.contains("another process is writing"), "{message}");
+        drop(first);
+        assert!(open(true).is_ok());
     }
 }

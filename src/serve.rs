@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use crate::answer::{answer_pieces, prompt_tokens};
+use crate::answer::{Answer, answer_told};
 use crate::trained::TrainedModel;
 
 use request::{Asked, parse};
@@ -84,7 +84,11 @@ pub fn serve(
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     runtime.block_on(async {
         loop {
-            let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
+            let place = tokio::select! {
+                place = Arc::clone(&connections).acquire_owned() => place,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Ok(place) = place else {
                 return;
             };
             let stream = tokio::select! {
@@ -197,8 +201,8 @@ impl Server {
     async fn whole(self: Arc<Self>, asked: Asked, places: Places) -> Reply {
         let answered = tokio::task::spawn_blocking(move || {
             let _places = places;
-            let text = answer_pieces(&self.trained, &asked.pieces, &asked.options, |_| {})?;
-            self.completion(&asked, &text)
+            let answer = answer_told(&self.trained, &asked.pieces, &asked.options, |_| {})?;
+            anyhow::Ok(self.completion(&answer))
         });
         match answered.await {
             Ok(Ok(completion)) => reply_json(StatusCode::OK, &completion),
@@ -207,26 +211,24 @@ impl Server {
         }
     }
 
-    fn completion(&self, asked: &Asked, text: &str) -> Result<Value> {
-        let prompt = prompt_tokens(&self.trained, &asked.pieces)?.len();
-        let new = self.trained.tokenizer.encode_text(text)?.len();
-        let is_cut = new >= asked.options.max_new_tokens;
-        Ok(json!({
+    fn completion(&self, answer: &Answer) -> Value {
+        let (prompt, new) = (answer.prompt_tokens, answer.tokens);
+        json!({
             "id": format!("chatcmpl-{}", now().as_nanos()),
             "object": "chat.completion",
             "created": now().as_secs(),
             "model": self.name,
             "choices": [{
                 "index": 0,
-                "message": {"role": "assistant", "content": text.trim()},
-                "finish_reason": if is_cut { "length" } else { "stop" },
+                "message": {"role": "assistant", "content": answer.text.trim()},
+                "finish_reason": finish_reason(answer),
             }],
             "usage": {
                 "prompt_tokens": prompt,
                 "completion_tokens": new,
                 "total_tokens": prompt + new,
             },
-        }))
+        })
     }
 
     /// The answer as events, each with the words that are new.
@@ -247,7 +249,7 @@ impl Server {
             };
             tell(json!({"role": "assistant", "content": ""}), None);
             let mut shown = 0;
-            let answered = answer_pieces(&self.trained, &asked.pieces, &asked.options, |text| {
+            let answered = answer_told(&self.trained, &asked.pieces, &asked.options, |text| {
                 // The last character may be half of one until its next token is there.
                 let whole = text.trim_end_matches('\u{fffd}').len();
                 if let Some(news) = text.get(shown..whole)
@@ -258,13 +260,13 @@ impl Server {
                 }
             });
             match answered {
-                Ok(text) => {
-                    if let Some(rest) = text.get(shown..)
+                Ok(answer) => {
+                    if let Some(rest) = answer.text.get(shown..)
                         && !rest.is_empty()
                     {
                         tell(json!({"content": rest}), None);
                     }
-                    tell(json!({}), Some("stop"));
+                    tell(json!({}), Some(finish_reason(&answer)));
                 }
                 Err(error) => {
                     let told = error_json(&format!("{error:#}"));
@@ -291,6 +293,11 @@ fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
+}
+
+/// Why an answer ended, in the words of OpenAI's form.
+fn finish_reason(answer: &Answer) -> &'static str {
+    if answer.is_cut { "length" } else { "stop" }
 }
 
 fn is_this_machine(host: &HeaderValue) -> bool {

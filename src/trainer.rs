@@ -26,9 +26,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
+use m3w_document::Sha256;
 use m3w_model::train::{Collective, StepReport, Trainer};
 use m3w_model::{Compute, DeviceName, Inputs, SpecialTokens};
-use m3w_shards::{Batch, Dataset, Mixture, SpecialIds, Tokenizer, WeightedBatch};
+use m3w_shards::{Batch, Dataset, MANIFEST_NAME, Mixture, SpecialIds, Tokenizer, WeightedBatch};
 use tokio::sync::watch;
 
 use crate::build::Stopped;
@@ -116,7 +117,10 @@ pub fn train(options: &TrainOptions, stop: &watch::Receiver<bool>) -> Result<Tra
         None => (first_trainer(&file, &tokenizer, &compute)?, None),
     };
     let mut mixture = Mixture::open(&datasets, file.run.schedule, &tokenizer, state.as_ref())?;
-    let same = format!("{} {}", toml::to_string(&file)?, trainer.steps());
+    let mut same = format!("{} {}", toml::to_string(&file)?, trainer.steps());
+    for dataset in &datasets {
+        same.push_str(&manifest_digest(&dataset.directory)?);
+    }
     let mut collective = launch.join(&same, &compute)?;
     let mut writer = match launch.is_first() {
         true => Some(Writer::open(
@@ -202,6 +206,13 @@ pub fn tokenizer_of(datasets: &[Dataset]) -> Result<(Arc<Tokenizer>, Vec<u8>)> {
         .with_context(|| format!("cannot read the corpus's tokenizer {}", path.display()))?;
     let tokenizer = Tokenizer::from_bytes(&bytes, "the corpus's tokenizer")?;
     Ok((Arc::new(tokenizer), bytes))
+}
+
+/// What tells one corpus from another: a digest of its list of files and their digests.
+fn manifest_digest(corpus: &Path) -> Result<String> {
+    let path = corpus.join(MANIFEST_NAME);
+    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Sha256::of(&bytes).to_string())
 }
 
 impl InTraining for Trainer {

@@ -10,7 +10,7 @@ mod vision;
 
 use serde::{Deserialize, Serialize};
 
-use crate::language::LanguageConfig;
+use crate::language::{LanguageConfig, MOST_CHANNELS, MOST_LAYERS};
 use crate::{Error, Result};
 
 pub use vision::{NfnetConfig, VisionConfig};
@@ -244,6 +244,21 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         let (vision, resampler) = (&self.vision, &self.resampler);
         let (gated, language) = (&self.cross_attention, &self.language);
+        // Before products of these are taken, and lists of so many made.
+        language.validate()?;
+        for (setting, value, most) in [
+            ("resampler.latents", resampler.latents, MOST_CHANNELS),
+            ("resampler.layers", resampler.layers, MOST_LAYERS),
+            ("resampler.heads", resampler.heads, MOST_CHANNELS),
+            ("resampler.head_dim", resampler.head_dim, MOST_CHANNELS),
+            ("cross_attention.heads", gated.heads, MOST_CHANNELS),
+            ("cross_attention.head_dim", gated.head_dim, MOST_CHANNELS),
+            ("vision.layers", vision.layers, MOST_LAYERS),
+            ("vision.width", vision.width, MOST_CHANNELS),
+        ] {
+            let must = format!("it must be at most {most}");
+            require(value <= most, setting, value, &must)?;
+        }
         for (setting, value) in [
             ("resampler.latents", resampler.latents),
             ("resampler.layers", resampler.layers),
@@ -281,7 +296,6 @@ impl Config {
             "it must be a number above 0",
         )?;
         vision.validate()?;
-        language.validate()?;
         require(
             resampler.max_images == 0,
             "resampler.max_images",

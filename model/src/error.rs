@@ -111,8 +111,8 @@ pub enum Error {
     },
     /// A process does not belong to this training.
     #[error(
-        "process {rank} has another configuration, another number of processes, another checkpoint \
-         or the rank of another: start all with the same command and the same --out"
+        "process {rank} has another configuration, another corpus, another number of processes, another \
+         checkpoint or the rank of another: start all with the same command and the same --out"
     )]
     OtherRun {
         /// What it takes itself for.

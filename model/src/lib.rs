@@ -95,7 +95,8 @@ pub use error::{Error, Result};
 pub use flamingo::{Flamingo, Place};
 pub use gated_xattn::{GatedBlock, MaskedCrossAttention, MediaKeysValues};
 pub use generate::{
-    Continuation, GenerateOptions, Generated, generate, generate_batch, log_probabilities,
+    Continuation, GenerateOptions, Generated, MAX_BEAMS, generate, generate_batch,
+    log_probabilities,
 };
 pub use group::Group;
 pub use import::{

@@ -154,10 +154,17 @@ impl LoaderConfig {
                 "it must be below the number of processes",
             );
         }
-        if self
+        if !self.mean.iter().all(|value| value.is_finite()) {
+            return refuse(
+                "mean",
+                format!("{:?}", self.mean),
+                "each channel's must be a number",
+            );
+        }
+        if !self
             .deviation
             .iter()
-            .any(|value| value.is_nan() || *value <= 0.0)
+            .all(|value| value.is_finite() && *value > 0.0)
         {
             return refuse(
                 "deviation",
@@ -181,4 +188,22 @@ pub struct LoaderState {
     pub corpus_rows: u64,
     /// The loader's seed, for the same reason.
     pub seed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_or_deviation_that_makes_every_pixel_nan_is_refused() {
+        assert!(LoaderConfig::default().validate().is_ok());
+        for value in [f32::NAN, f32::INFINITY] {
+            let mut config = LoaderConfig::default();
+            config.mean[1] = value;
+            assert!(config.validate().is_err(), "mean {value}");
+            let mut config = LoaderConfig::default();
+            config.deviation[1] = value;
+            assert!(config.validate().is_err(), "deviation {value}");
+        }
+    }
 }

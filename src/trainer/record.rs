@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::events::Events;
 use crate::run_directory::RunDirectory;
@@ -19,14 +19,19 @@ pub(crate) struct StepLine {
     /// Its number, from 1.
     pub(crate) step: usize,
     /// The mean of the losses of the step's batches, by weight.
+    #[serde(deserialize_with = "number")]
     pub(crate) loss: f64,
     /// The loss of each dataset in nats a token, before weighting.
+    #[serde(deserialize_with = "numbers")]
     pub(crate) losses: BTreeMap<String, f64>,
+    #[serde(deserialize_with = "number")]
     pub(crate) gradient_norm: f64,
+    #[serde(deserialize_with = "number")]
     pub(crate) learning_rate: f64,
+    #[serde(deserialize_with = "number")]
     pub(crate) mean_gate: f64,
     /// How far the two gates of each gated block are open, by its layer: attention, feed-forward.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "pairs")]
     pub(crate) gates: BTreeMap<usize, [f32; 2]>,
     /// Tokens whose prediction the losses are the mean of.
     #[serde(default)]
@@ -35,6 +40,26 @@ pub(crate) struct StepLine {
     /// The rows of a step that was skipped: one of them gave no finite loss.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) skipped_rows: Vec<String>,
+}
+
+// JSON has no word for what is not finite: it is written as `null`, and read as NaN.
+
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let found = BTreeMap::<String, Option<f64>>::deserialize(from)?.into_iter();
+    Ok(found
+        .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
+        .collect())
+}
+
+fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<usize, [f32; 2]>, D::Error> {
+    let found = BTreeMap::<usize, [Option<f32>; 2]>::deserialize(from)?.into_iter();
+    Ok(found
+        .map(|(layer, pair)| (layer, pair.map(|value| value.unwrap_or(f32::NAN))))
+        .collect())
 }
 
 /// One line of `times.jsonl`.
@@ -53,6 +78,7 @@ pub(crate) struct TimeLine {
 pub(crate) struct EvaluationLine {
     pub(crate) step: usize,
     /// Loss in nats a token, by dataset.
+    #[serde(deserialize_with = "numbers")]
     pub(crate) losses: BTreeMap<String, f64>,
 }
 
@@ -147,6 +173,26 @@ pub(crate) fn first_and_last(losses: &[f64]) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_finite_is_read_again() {
+        let line = StepLine {
+            step: 2,
+            loss: f64::NAN,
+            losses: BTreeMap::from([("m3w".to_owned(), f64::INFINITY), ("align".to_owned(), 2.5)]),
+            gradient_norm: f64::NAN,
+            gates: BTreeMap::from([(1, [f32::NAN, 0.5])]),
+            is_skipped: true,
+            ..StepLine::default()
+        };
+        let read: StepLine = serde_json::from_str(&serde_json::to_string(&line).unwrap()).unwrap();
+        assert!(read.loss.is_nan() && read.gradient_norm.is_nan());
+        assert!(read.losses["m3w"].is_nan());
+        assert_eq!((read.losses["align"], read.gates[&1][1]), (2.5, 0.5));
+        let evaluation = r#"{"step": 3, "losses": {"m3w": null}}"#;
+        let evaluation: EvaluationLine = serde_json::from_str(evaluation).unwrap();
+        assert!(evaluation.losses["m3w"].is_nan());
+    }
 
     #[test]
     fn means_are_of_the_first_and_last_tenth() {

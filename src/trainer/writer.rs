@@ -59,6 +59,9 @@ impl Writer {
                  or run.evaluate_share"
             );
         }
+        if config.evaluate_every > 0 && config.evaluate_batches == 0 {
+            bail!("run.evaluate_every is set, and run.evaluate_batches is 0: set it to 1 or more");
+        }
         let of = evaluation.first().unwrap_or(&datasets[0]);
         let samples = match config.sample_every {
             0 => None,

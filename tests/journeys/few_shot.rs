@@ -269,6 +269,35 @@ impl Drop for Server {
 }
 
 #[test]
+fn a_server_full_of_idle_clients_ends_when_it_is_asked_to() {
+    let mut server = Server::start();
+    let clients: Vec<TcpStream> = (0..64)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&server.address).unwrap();
+            stream
+                .write_all(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .unwrap();
+            // Taken by the server, and kept by the client.
+            assert!(stream.read(&mut [0; 512]).unwrap() > 0);
+            stream
+        })
+        .collect();
+    let interrupt = format!("kill -INT {}", server.child.id());
+    let sent = Command::new("sh")
+        .args(["-c", &interrupt])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    // Idle clients are sent away only after half a minute.
+    let ended = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        server.child.try_wait().unwrap().is_some()
+    });
+    assert!(ended, "the server goes on");
+    drop(clients);
+}
+
+#[test]
 fn a_server_answers_whole_and_word_by_word_and_refuses_what_it_must() {
     let server = Server::start();
     let page = server.ask("GET", "/", &server.address, "");
@@ -295,12 +324,17 @@ fn a_server_answers_whole_and_word_by_word_and_refuses_what_it_must() {
         .as_str()
         .unwrap();
     assert!(completion["usage"]["prompt_tokens"].as_u64().unwrap() > 2);
+    let is_cut = completion["usage"]["completion_tokens"] == 4;
+    let reason = if is_cut { "length" } else { "stop" };
+    assert_eq!(completion["choices"][0]["finish_reason"], reason);
 
     let streamed = server.complete(&question(&url, true));
     assert!(
         streamed.contains("text/event-stream") && streamed.contains("data: [DONE]"),
         "{streamed}"
     );
+    let told = format!("\"finish_reason\":\"{reason}\"");
+    assert!(streamed.contains(&told), "{streamed}");
     let parts = streamed
         .lines()
         .filter_map(|line| line.strip_prefix("data: {"));

@@ -12,7 +12,7 @@ use m3w::shards::{Manifest, SequenceReader};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::site::{complaint, m3w, shared_corpus};
+use super::site::{complaint, copy_shared_corpus, m3w, shared_corpus};
 
 /// A model that takes a few milliseconds a step.
 const SETTINGS: [&str; 7] = [
@@ -281,6 +281,10 @@ fn steps_that_go_nowhere_end_the_run_with_their_batch_saved() {
         ids.len() == 2 && ids.iter().all(|id| known.contains(id)),
         "{ids:?}"
     );
+    let output = m3w(&["report", &run.display().to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("Steps without a finite loss"), "{page}");
 }
 
 /// The largest difference of two runs' losses and weights, in parts of the largest weight.
@@ -357,6 +361,43 @@ fn two_processes_are_one_with_twice_the_batch() {
 }
 
 #[test]
+fn processes_of_different_corpora_do_not_train_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("corpus");
+    copy_shared_corpus(&other);
+    // Changed on purpose.
+    let path = other.join("manifest.json");
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+    manifest.as_object_mut().unwrap().remove("sha256").unwrap();
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let corpora = [shared_corpus().to_owned(), other];
+    let processes = ["0", "1"].map(|rank| {
+        let mut arguments = arguments(&folder.path().join("run"), &["run.steps=2"]);
+        let data = arguments.iter().position(|each| each == "--data").unwrap();
+        let corpus = &corpora[usize::from(rank == "1")];
+        arguments[data + 1] = corpus.display().to_string();
+        command(&arguments)
+            .env("RANK", rank)
+            .env("WORLD_SIZE", "2")
+            .env("MASTER_PORT", port.to_string())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    });
+    for process in processes {
+        let output = process.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("another corpus"), "{told}");
+    }
+}
+
+#[test]
 fn a_share_of_the_documents_is_evaluated_on_and_not_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
@@ -377,6 +418,9 @@ fn a_share_of_the_documents_is_evaluated_on_and_not_trained_on() {
     let other = folder.path().join("other");
     let message = refused(&other, &["run.evaluate_share=0.5"]);
     assert!(message.contains("run.evaluate_every"), "{message}");
+    let nothing = ["run.evaluate_every=1", "run.evaluate_batches=0"];
+    let message = refused(&other, &[&share[..1], &nothing].concat());
+    assert!(message.contains("run.evaluate_batches is 0"), "{message}");
     let message = refused(&other, &["run.evaluate_share=0.9", "run.evaluate_every=1"]);
     assert!(message.contains("0 to 0.5"), "{message}");
     let corpus = shared_corpus().display().to_string();

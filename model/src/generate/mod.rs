@@ -14,6 +14,9 @@ use crate::{Error, Result};
 
 pub use continuation::{Continuation, log_probabilities};
 
+/// Most beams: each holds the keys and values of a prompt of its own.
+pub const MAX_BEAMS: usize = 1024;
+
 /// How to choose tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,7 +34,7 @@ pub struct GenerateOptions {
     /// Seed of the draws; each row of a batch draws from its own stream.
     pub seed: u64,
     /// Above 1, this many continuations are followed side by side and the best one is given
-    /// (beam search; 3 in the paper). Nothing is drawn then.
+    /// (beam search; 3 in the paper), at most [`MAX_BEAMS`]. Nothing is drawn then.
     pub beams: usize,
     /// Beams are compared by the sum of their log-probabilities over their length to this power,
     /// the length that of prompt and continuation together. 0 compares sums.
@@ -260,6 +263,8 @@ fn check_options(options: &GenerateOptions) -> Result<()> {
     let penalty = options.length_penalty;
     let (setting, found, must) = if options.beams == 0 {
         ("beams", 0.0, "it must be at least 1")
+    } else if options.beams > MAX_BEAMS {
+        ("beams", options.beams as f64, "it must be at most 1024")
     } else if options.beams > 1 && temperature > 0.0 {
         ("temperature", temperature, "it must be 0 under beam search")
     } else if !penalty.is_finite() {
@@ -321,6 +326,22 @@ mod tests {
         (0..200)
             .map(|_| choose(&[1.0, 3.0, 2.0, f32::NEG_INFINITY], options, &mut random))
             .collect()
+    }
+
+    #[test]
+    fn more_beams_than_memory_can_hold_are_refused() {
+        for (beams, is_fine) in [
+            (1, true),
+            (MAX_BEAMS, true),
+            (MAX_BEAMS + 1, false),
+            (usize::MAX, false),
+        ] {
+            let options = GenerateOptions {
+                beams,
+                ..GenerateOptions::default()
+            };
+            assert_eq!(check_options(&options).is_ok(), is_fine, "{beams}");
+        }
     }
 
     #[test]

@@ -212,6 +212,31 @@ impl LanguageConfig {
 
     /// Checks what the types cannot hold.
     pub(crate) fn validate(&self) -> Result<()> {
+        // First, so that nothing below counts further than a number goes.
+        for (setting, value, most) in [
+            ("language.vocabulary", self.vocabulary, MOST_TOKENS),
+            ("language.width", self.width, MOST_CHANNELS),
+            ("language.layers", self.layers, MOST_LAYERS),
+            ("language.heads", self.heads, MOST_CHANNELS),
+            (
+                "language.head_dim",
+                self.head_dim.unwrap_or_default(),
+                MOST_CHANNELS,
+            ),
+            (
+                "language.feed_forward_width",
+                self.feed_forward_width.unwrap_or_default(),
+                MOST_CHANNELS,
+            ),
+            (
+                "language.feed_forward_multiple",
+                self.feed_forward_multiple,
+                MOST_LAYERS,
+            ),
+        ] {
+            let must = format!("it must be at most {most}");
+            require(value <= most, setting, value, &must)?;
+        }
         for (setting, value) in [
             ("language.vocabulary", self.vocabulary),
             ("language.width", self.width),
@@ -292,6 +317,13 @@ impl LanguageConfig {
     }
 }
 
+/// Most layers: a file that says more was not made for any machine there is, and lists of layers are held.
+pub(crate) const MOST_LAYERS: usize = 1 << 12;
+/// Most channels, and most heads.
+pub(crate) const MOST_CHANNELS: usize = 1 << 20;
+/// Most tokens of a vocabulary.
+const MOST_TOKENS: usize = 1 << 24;
+
 impl Default for LanguageConfig {
     /// Our own decoder, its sizes still 0.
     fn default() -> Self {
@@ -358,4 +390,29 @@ fn default_rotary_base() -> f64 {
 
 fn yes() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_no_machine_holds_are_refused_before_anything_is_counted() {
+        let config = |size: usize| LanguageConfig {
+            vocabulary: 1000,
+            width: 64,
+            layers: size,
+            heads: 2,
+            ..LanguageConfig::default()
+        };
+        assert!(config(2).validate().is_ok());
+        let wide = LanguageConfig {
+            width: usize::MAX,
+            ..config(2)
+        };
+        for config in [config(100_000_000_000), wide] {
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.contains("it must be at most"), "{message}");
+        }
+    }
 }

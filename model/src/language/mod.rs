@@ -15,6 +15,7 @@ use candle_core::Tensor;
 use crate::Result;
 
 pub use config::{Biases, Family, LanguageConfig, LoraConfig, LoraTarget};
+pub(crate) use config::{MOST_CHANNELS, MOST_LAYERS};
 pub use decoder::Decoder;
 pub use gguf::GgufLanguage;
 pub use positions::Positions;
