@@ -161,7 +161,7 @@ impl RunDirectory {
     }
 
     /// What the newest checkpoint that can be read holds, and where in its data it stood; `None`
-    /// where there is none yet. Those that cannot be read are removed.
+    /// where there is none yet. Those that cannot be read are set aside: what hindered may pass.
     pub(crate) fn newest_checkpoint<T: InTraining>(
         &self,
         is_first: bool,
@@ -174,7 +174,7 @@ impl RunDirectory {
                 Ok(loaded) => {
                     if is_first {
                         for broken in unreadable {
-                            remove(&self.checkpoint(broken))?;
+                            set_aside(&self.checkpoint(broken))?;
                         }
                         self.point_to(steps)?;
                     }
@@ -256,6 +256,16 @@ fn lock(root: &Path) -> Result<Option<File>> {
     }
 }
 
+/// Gives a checkpoint a name under which it does not count, `step-N.unreadable`.
+fn set_aside(folder: &Path) -> Result<()> {
+    let aside = folder.with_extension("unreadable");
+    if aside.exists() {
+        remove(&aside)?;
+    }
+    tracing::warn!("{} is now {}", folder.display(), aside.display());
+    fs::rename(folder, &aside).with_context(|| format!("cannot rename {}", folder.display()))
+}
+
 fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
@@ -284,6 +294,54 @@ mod tests {
                 target,
                 Path::new("checkpoints").join(format!("step-{steps}"))
             );
+        }
+    }
+
+    /// What is learned, in a file.
+    struct Learned(String);
+
+    impl InTraining for Learned {
+        fn load(directory: &Path, _: &Compute) -> m3w_model::Result<Self> {
+            let path = directory.join("learned");
+            let text = fs::read_to_string(&path);
+            let text = text.map_err(|source| m3w_model::Error::File { path, source })?;
+            Ok(Self(text))
+        }
+
+        fn save_with(&self, _: &Path, _: &[(&str, &[u8])]) -> m3w_model::Result<()> {
+            Ok(())
+        }
+
+        fn steps(&self) -> usize {
+            0
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_read_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDirectory {
+            root: folder.path().to_owned(),
+            keep: Keep { last: 2, every: 0 },
+            _lock: None,
+        };
+        for (steps, file) in [(10, "learned"), (20, "else")] {
+            let checkpoint = run.checkpoint(steps);
+            fs::create_dir_all(&checkpoint).unwrap();
+            fs::write(
+                checkpoint.join(POSITION_FILE),
+                "{\"steps\": 1, \"datasets\": {}}",
+            )
+            .unwrap();
+            fs::write(checkpoint.join(file), "much").unwrap();
+        }
+        for _ in 0..2 {
+            let found = run.newest_checkpoint::<Learned>(true, &Compute::default());
+            assert_eq!(found.unwrap().unwrap().0.0, "much");
+            assert_eq!(run.steps().unwrap(), [10]);
+            assert!(run.newest().join("learned").is_file());
+            let aside = run.checkpoints().join("step-20.unreadable/else");
+            assert_eq!(fs::read_to_string(aside).unwrap(), "much");
         }
     }
 
